@@ -1,0 +1,317 @@
+"""The command `decsc`: denoise, degrade and score one's own scenes, train, and see what there is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from decsc_core import __version__, noise as noises
+from decsc_core.console import (
+    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
+    say, write_json,
+)
+from decsc_core.denoisers.registry import METHODS, make
+
+if TYPE_CHECKING:
+    from decsc_core.denoisers import Denoiser, Estimate
+    from decsc_core.scenes import Scene
+
+MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+CaseName = StrEnum("CaseName", {name: name for name in noises.CASES})
+Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda")})
+Prior = StrEnum("Prior", {name: name for name in ("swin", "vmamba")})
+Precision = StrEnum("Precision", {name: name for name in ("32-true", "bf16-mixed", "16-mixed")})
+
+SCENE = "ENVI (.hdr or its data file), GeoTIFF, MATLAB up to 7.3, .npy, .npz"
+In = Annotated[Path, typer.Argument(metavar="IN", help=f"Scene: {SCENE}, or a CAVE folder.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help=f"Scene to write, by its extension: {SCENE}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+app = typer.Typer(
+    name="decsc", cls=OneLineGroup, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Hyperspectral image denoising by deep equilibrium convolutional sparse coding (DECSC), and its peers.",
+)
+
+
+def main() -> None:
+    """Run the command line and exit: 0, 2 after a mistake (one line on stderr), 130 after an interruption."""
+    app(prog_name="decsc")
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and exit, if it is wanted."""
+    if wanted:
+        typer.echo(f"decsc {__version__}")
+        raise typer.Exit
+
+
+def _positive(value: float | None) -> float | None:
+    """A finite number above 0, or none at all."""
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a number above 0")
+    return value
+
+
+def _not_negative(value: float | None) -> float | None:
+    """A finite number of at least 0, or none at all."""
+    if value is not None and not 0 <= value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a number of at least 0")
+    return value
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Nothing but what all commands share."""
+
+
+@app.command()
+def denoise(
+    source: In,
+    out: Out,
+    method: Annotated[MethodName, typer.Option(help="See decsc methods.")] = MethodName("decsc"),
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights that decsc train wrote.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Network size of the weights that come with the package.")] = None,
+    shifts: Annotated[int | None, typer.Option(min=1, help="Shifts averaged; more are slower and better.")] = None,
+    device: Annotated[Device, typer.Option(help="auto takes the GPU if there is one.")] = Device("auto"),
+    record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write how it went.")] = None,
+) -> None:
+    """Denoise a scene; wavelengths, georeference and no-data go along where the format of OUT has a place for them."""
+    from decsc_core.scenes import read, write
+
+    written = check_scene_target(out, source)
+    if record is not None:
+        check_file_target(record, source, *written, *([weights] if weights else []))
+    if device == "cuda":
+        from decsc_core.denoisers.equilibrium import pick_device
+
+        with blaming("--device"):
+            pick_device(device.value)
+    with blaming():
+        scene = read(source)
+    with blaming(f"--method {method}", str(weights)):
+        denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, device=device.value)
+    _tell_weights(denoiser)
+    started = time.perf_counter()
+    with blaming(str(source)):
+        estimate = denoiser(scene.cube, progress=sys.stderr.isatty())
+    seconds = time.perf_counter() - started
+    _tell_convergence(estimate)
+    with blaming(str(out)):
+        write(scene.with_cube(estimate.cube), out)
+    if record is not None:
+        with blaming(str(record)):
+            write_json(record, _record(scene, denoiser, estimate, seconds))
+
+
+def _tell_weights(denoiser: Denoiser) -> None:
+    """Say on stderr which weights are used."""
+    used = getattr(denoiser, "weights", None)
+    if used is not None:
+        say(f"weights {used.path.name}, trained for {_trained_for(used.story)}, SHA-256 {used.sha256[:12]}")
+
+
+def _trained_for(story: dict) -> str:
+    """The noise case of a weights file's story."""
+    return story.get("training", {}).get("case", "an unknown noise case")
+
+
+def _tell_convergence(estimate: Estimate) -> None:
+    """Say on stderr how many iterations stopped short."""
+    records = [entry for entry in estimate.record or [] if entry is not None]
+    short = [entry for entry in records if not entry.converged]
+    if short:
+        worst = max(min(entry.residuals) for entry in short)
+        say(f"{len(short)} of {len(records)} tiles and band windows did not converge (residuals up to {worst:.1e})")
+
+
+def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float) -> dict:
+    """What `--record` writes; `record` has one entry for each tile and band window, null if none was iterated."""
+    used = getattr(denoiser, "weights", None)
+    weights = used and {"file": used.path.name, "sha256": used.sha256, "trained_for": _trained_for(used.story)}
+    entries = [entry.to_json() for entry in estimate.record or [] if entry is not None]
+    return {
+        "scene": scene.name,
+        "shape": list(scene.cube.shape),
+        "method": denoiser.name,
+        "weights": weights,
+        "version": __version__,
+        "seconds": seconds,
+        "converged": all(entry["converged"] for entry in entries) if entries else None,
+        "record": entries or None,
+    }
+
+
+@app.command()
+def noise(
+    source: In,
+    out: Out,
+    case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same noise.")] = 0,
+) -> None:
+    """Add the paper's noise to a scene, in its [0, 1] scale, and print what was drawn as one line of JSON.
+
+    Sigmas are those of the bands' Gaussian noise on the 0-255 scale.
+    """
+    from decsc_core.scenes import read, write
+
+    check_scene_target(out, source)
+    with blaming():
+        scene = read(source)
+    noisy, degradation = noises.add_noise(scene.cube, case.value, np.random.default_rng(seed))
+    with blaming(str(out)):
+        write(scene.with_cube(noisy), out)
+    drawn = degradation.to_json()
+    sigmas = drawn["sigmas"]
+    summary = {
+        "case": drawn["case"],
+        "seed": seed,
+        "shape": list(noisy.shape),
+        "sigma": {"min": min(sigmas), "mean": float(np.mean(sigmas)), "max": max(sigmas)},
+        **{kind: {"bands": sorted(map(int, drawn[kind]))} for kind in ("impulse", "stripes", "deadlines")},
+    }
+    typer.echo(json_text(summary))
+
+
+@app.command()
+def score(
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help=f"Reference scene: {SCENE}, or a CAVE folder.")],
+    estimate: Annotated[Path, typer.Argument(metavar="ESTIMATE", help="Scene to score, in the same physical units.")],
+    json: Json = False,
+) -> None:
+    """Compare a scene with a clean one: MPSNR [dB], SSIM, global SSIM, SAM [rad].
+
+    Both are brought by their physical values to the scale in which the clean scene spans [0, 1]. Pixels without data
+    count with their filled-in values. In JSON an infinite MPSNR, where a band is reproduced exactly, is null.
+    """
+    from decsc_core import metrics
+    from decsc_core.scenes import read
+
+    with blaming():
+        reference, scored = read(clean), read(estimate)
+    if reference.cube.shape != scored.cube.shape:
+        shapes = scored.cube.shape, reference.cube.shape
+        raise Refused(f"{estimate}: the scene is {shapes[0]} but {clean} is {shapes[1]}; give scenes of one shape")
+    cubes = ((s.physical() - np.float64(reference.offset)) / reference.scale for s in (reference, scored))
+    with blaming(str(clean)):
+        scores = metrics.scores(*cubes)
+    if json:
+        typer.echo(json_text(scores))
+        return
+    typer.echo(f"MPSNR        {scores['psnr']:.3f} dB")
+    typer.echo(f"SSIM         {scores['ssim']:.4f}")
+    typer.echo(f"global SSIM  {scores['ssim_global']:.4f}")
+    typer.echo(f"SAM          {scores['sam']:.4f} rad")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Receives the weights, the log and the checkpoint.")],
+    preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
+    prior: Annotated[Prior, typer.Option(help="The learned prior of the shared codes.")] = Prior("swin"),
+    dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
+    case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(callback=_positive, help="Budget in minutes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")] = False,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(callback=_positive, help="Adam's, at first.")] = None,
+    jacobian_penalty: Annotated[float | None, typer.Option(callback=_not_negative, help="Its weight.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Numbers of the network.")] = None,
+) -> None:
+    """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR."""
+    if (steps is None) == (minutes is None):
+        raise Refused("--steps, --minutes: give the budget as exactly one of the two")
+    check_folder_target(out)
+    from decsc_core import weights
+    from decsc_core.study import train as training
+
+    given = {"batch": batch, "learning_rate": learning_rate, "jacobian_penalty": jacobian_penalty,
+             "precision": precision and precision.value}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with blaming("--preset"):
+        config = training.training(
+            preset, prior.value, dataset=dataset, case=case.value, seed=seed, steps=steps, minutes=minutes, **changes
+        )
+    with blaming("--dataset"):
+        config = replace(config, model=replace(config.model, bands=_bands(dataset, config.patch)))
+    with blaming(str(out)):
+        path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
+        story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
+    if story is not None:
+        typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps")
+
+
+def _bands(dataset: str, patch: int) -> int:
+    """The number of bands of a data set, by the first scenes of its training and validation split."""
+    from decsc_core.scenes import load_scene, scene_names
+
+    shapes = [load_scene(dataset, scene_names(dataset, split)[0]).cube.shape for split in ("train", "validation")]
+    if len({shape[2] for shape in shapes}) > 1:
+        raise Refused(f"--dataset: the scenes of {dataset} differ in their number of bands; a network takes one")
+    height, width, bands = shapes[0]
+    if min(height, width) < patch:
+        what = f"a scene of {dataset} is {height} x {width} pixels"
+        raise Refused(f"--dataset: {what}; training takes patches of {patch} x {patch}")
+    return bands
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"Scene ({SCENE}) or weights (.safetensors).")],
+) -> None:
+    """Print as JSON what a scene or a weights file holds.
+
+    Values are in the units of the file; scale and offset bring [0, 1] to them; the hash is of the cube in [0, 1].
+    """
+    if file.suffix.lower() == ".safetensors":
+        from decsc_core import weights
+
+        with blaming(str(file)):
+            loaded = weights.load(file)
+        held = {"sha256": loaded.sha256, "config": loaded.model.config.to_json(), "story": loaded.story}
+    else:
+        from decsc_core.describe import scene_summary
+        from decsc_core.scenes import read
+
+        with blaming():
+            held = scene_summary(read(file))
+    typer.echo(json_tree({"file": str(file), **held}))
+
+
+@app.command()
+def methods(json: Json = False) -> None:
+    """List the methods; `params` counts the learned parameters of the paper-size network."""
+    if json:
+        typer.echo(json_text([asdict(method) for method in METHODS.values()]))
+        return
+    for method in METHODS.values():
+        typer.echo(f"{method.name:12} {method.kind:13} {method.params:>10,}  {method.summary}")
+
+
+@app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, for its details.")] = None,
+) -> None:
+    """List the data sets and how many of their scenes are here; with NAME also its details and scenes."""
+    from decsc_core.describe import dataset_lines
+    from decsc_core.scenes import DATASETS
+    from decsc_core.scenes.sources import root
+
+    if name is not None and name not in DATASETS:
+        raise Refused(f"{name}: there is no such data set; there are {', '.join(DATASETS)}")
+    typer.echo(f"looked for in {root()} (the environment variable DECSC_DATA)")
+    for entry in DATASETS.values() if name is None else [DATASETS[name]]:
+        typer.echo("\n" + "\n".join(dataset_lines(entry, details=name is not None)))

@@ -1,0 +1,157 @@
+"""How the command line meets its user: one line a mistake, results as JSON, nothing begun that cannot be finished."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+INTERRUPTED = 130
+_UsageError = typer.BadParameter.__base__  # typer brings its own copy of click or uses the installed one
+
+
+class Refused(Exception):
+    """Something the user gave cannot be used; the message is one line that names it and says what would be right."""
+
+
+class OneLineGroup(TyperGroup):
+    """A command group whose failures are one line on stderr: exit code 2, or 130 after an interruption."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> NoReturn:
+        """Run, and exit the process."""
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except Refused as error:
+            say(str(error))
+            sys.exit(2)
+        except _UsageError as error:
+            say(_usage(error))
+            sys.exit(2)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    """The line for a mistake in the arguments themselves."""
+    parameter = getattr(error, "param", None)
+    told = error.message.removeprefix("Value error, ") or "missing"
+    if parameter is not None:
+        subject = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+        told = f"{subject}: {told}"
+    command = error.ctx.command_path if error.ctx else "decsc"
+    return f"{told.rstrip('.')}; see {command} --help"
+
+
+def say(text: str) -> None:
+    """Print one line on stderr."""
+    typer.echo(f"decsc: {' '.join(text.split())}", err=True)
+
+
+@contextmanager
+def blaming(*subjects: str) -> Iterator[None]:
+    """Turn what the code below refuses into one line about the first of `subjects`.
+
+    A message that already starts with one of them is kept as it is, and so is every message if there are none.
+    """
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        told = str(error) or type(error).__name__
+        named = not subjects or any(told.startswith(subject) for subject in subjects)
+        raise Refused(told if named else f"{subjects[0]}: {told}") from error
+
+
+def json_text(value: Any) -> str:
+    """`value` as one line of JSON; numbers that JSON does not have (infinite, NaN) become null."""
+    return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False)
+
+
+def json_tree(value: Any, indent: str = "") -> str:
+    """`value` as JSON with one line for each entry of its dicts, those within dicts included."""
+    if not isinstance(value, dict) or not value:
+        return json_text(value)
+    deeper = indent + "  "
+    entries = (f"{deeper}{json_text(key)}: {json_tree(entry, deeper)}" for key, entry in value.items())
+    return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None in place of every float that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json_tree(value) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
+    """The files that writing a scene to `path` makes; refuses what cannot be written or is part of `source`."""
+    from decsc_core.scenes.envi import DATA_EXTENSIONS, envi_targets
+    from decsc_core.scenes.files import EXTENSIONS
+
+    suffix = path.suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise Refused(f"{path}: the extension {path.suffix!r} is not known; supported: {', '.join(EXTENSIONS)}")
+    check_file_target(path, source)
+    if suffix != ".hdr" and suffix not in DATA_EXTENSIONS:
+        return (path,)
+    with blaming():
+        data, header = envi_targets(path)
+    for part in (data, header, data.with_name(f"{data.name}.hdr")):
+        check_file_target(part, source)
+    return data, header
+
+
+def check_file_target(path: Path, *others: Path) -> None:
+    """Refuse a path to which no file can be written, or which is one of `others`."""
+    if path.is_dir():
+        raise Refused(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise Refused(f"{path}: the folder {path.parent} does not exist; make it first")
+    for other in others:
+        if path.resolve() == other.resolve():
+            raise Refused(f"{path}: is the same file as {other}; choose another name")
+    _try_to_write(path.parent, path)
+
+
+def check_folder_target(path: Path) -> None:
+    """Refuse a path that cannot become a folder with files in it."""
+    there = next(place for place in (path, *path.resolve().parents) if place.exists())
+    if not there.is_dir():
+        raise Refused(f"{path}: the place of this folder is taken by the file {there}; choose another name")
+    _try_to_write(there, path)
+
+
+def _try_to_write(folder: Path, path: Path) -> None:
+    """Refuse `path` if no file can be made in `folder`."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"nothing can be written to {folder} ({error.strerror})"
+        raise Refused(f"{path}: {reason}; choose another folder") from error

@@ -1,0 +1,160 @@
+"""DECSC on scenes of any size and any number of bands: tiles, band windows, shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from decsc_core.denoisers.base import Denoiser, Estimate, Record
+from decsc_core.denoisers.tiling import ramp, reflect_bands, starts
+from decsc_core.model import DECSC, Output
+from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
+from decsc_core.weights import Weights
+
+TILE, OVERLAP = 256, 32
+CPU_BYTES = 2 * 2**30
+
+
+class Equilibrium(Denoiser):
+    """A trained DECSC network as a denoiser.
+
+    The image is cut into overlapping tiles that are blended linearly, so no tile border shows. A network for B bands serves
+    other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
+    are extended by reflection. Fixed points are found for each tile, window and shift on its own.
+
+    Parameters
+    ----------
+    weights : Weights
+    name : str
+    shifts : int, optional
+        Shifts averaged, between 1 and stride^2 (default: the network's). More are slower and better.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
+    tile : int, optional
+        Side of a tile in pixels; default 256, or less where a tile would not fit the memory.
+    spread : bool
+        Also return the standard deviation over shifts, an estimate of the error.
+
+    Raises
+    ------
+    ValueError
+        If `shifts`, `device` or `tile` cannot be used.
+    """
+
+    kind = "equilibrium"
+
+    def __init__(
+        self, weights: Weights, name: str, *, shifts: int | None = None, device: str = "auto", tile: int | None = None,
+        spread: bool = False,
+    ) -> None:
+        self.name, self.weights, self.spread = name, weights, spread
+        self.params = sum(p.numel() for p in weights.model.parameters())
+        self.device = pick_device(device)
+        config = weights.model.config
+        count = config.shifts if shifts is None else shifts
+        self.shifts = all_shifts(config.stride) if count == config.stride**2 else spread_shifts(config.stride, count)
+        if tile is not None and tile < 1:
+            raise ValueError(f"tile={tile} must be at least 1 pixel")
+        self.tile = tile or _largest_tile(weights.model, self._memory())
+
+    def _memory(self) -> int:
+        """Bytes that the tensors of one solve may take."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0] // 2
+        return CPU_BYTES
+
+    def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
+        model = self.weights.model.to(self.device)
+        bands, width = noisy.shape[2], model.config.bands
+        cube = reflect_bands(noisy, width)
+        jobs = list(self._jobs(cube.shape, width))
+        total, spread, weight = np.zeros_like(cube), np.zeros_like(cube), np.zeros_like(cube)
+        records = []
+        with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
+            for where, blend in jobs:
+                image = torch.from_numpy(rearrange(cube[where], "h w b -> 1 b h w")).to(self.device)
+                mean, deviation, record = self._solve(model, image, bar)
+                total[where] += blend * mean
+                spread[where] += blend * deviation
+                weight[where] += blend
+                records.append(record)
+        total /= weight
+        return Estimate(total[..., :bands], records, (spread / weight)[..., :bands] if self.spread else None)
+
+    def _jobs(self, shape: tuple[int, int, int], width: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+        """Where each piece lies, and its blending weights (h, w, 1)."""
+        height, columns, bands = shape
+        overlap = min(OVERLAP, self.tile // 4)
+        step = self.tile - overlap
+        corners = product(starts(height, self.tile, step), starts(columns, self.tile, step), starts(bands, width, width // 2))
+        for top, left, first in corners:
+            h, w = min(self.tile, height), min(self.tile, columns)
+            blend = ramp(h, overlap)[:, None, None] * ramp(w, overlap)[None, :, None]
+            yield np.s_[top : top + h, left : left + w, first : first + width], blend
+
+    @torch.no_grad()
+    def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, Record | None]:
+        """Denoise one piece (1, B, H, W), a few shifts at a time: mean and deviation over shifts (H, W, B), and the record."""
+        at_once = max(1, int(self._memory() // _copy_bytes(model, max(image.shape[-2:]))))
+        mean, square = torch.zeros_like(image), torch.zeros_like(image)
+        outputs = []
+        for first in range(0, len(self.shifts), at_once):
+            chunk: list[Shift] = self.shifts[first : first + at_once]
+            output = model(image, chunk)
+            mean += output.image * len(chunk)
+            square += (output.spread**2 + output.image**2) * len(chunk)
+            outputs.append(output)
+            bar.update(len(chunk))
+        mean, square = mean / len(self.shifts), square / len(self.shifts)
+        deviation = (square - mean**2).clamp_min(0).sqrt()
+        arrays = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (mean, deviation))
+        return *arrays, _record(outputs)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; ``"auto"`` is the GPU when there is one.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know it or cannot use it on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu") from None
+
+
+def _copy_bytes(model: DECSC, side: int) -> int:
+    """Rough memory of one shifted copy of side x side pixels while it is solved, in bytes."""
+    config = model.config
+    positions = (side / config.stride + 2) ** 2
+    codes = config.shared_atoms + config.unshared_atoms * (config.bands - 2)
+    patches = config.bands * config.kernel**2
+    return int(4 * positions * (codes * (2 * config.solver.memory + 8) + 3 * patches))
+
+
+def _largest_tile(model: DECSC, memory: int) -> int:
+    """The largest tile up to 256 pixels, by steps of 32, of which one copy fits."""
+    return next((side for side in range(TILE, 32, -32) if _copy_bytes(model, side) <= memory), 32)
+
+
+def _record(outputs: list[Output]) -> Record | None:
+    """The worst copy's residual at each evaluation, the most evaluations, whether all converged."""
+    solutions = [output.solution for output in outputs if output.solution is not None]
+    if not solutions:
+        return None
+    length = max(len(s.residuals) for s in solutions)
+    padded = [torch.cat([s.residuals, s.residuals[-1:].expand(length - len(s.residuals), -1)]) for s in solutions]
+    worst = torch.cat(padded, dim=1).amax(1)
+    iterations = max(int(s.iterations.max()) for s in solutions)
+    return Record(worst.tolist(), iterations, all(bool(s.converged.all()) for s in solutions))

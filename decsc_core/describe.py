@@ -1,0 +1,71 @@
+"""What a scene and a data set hold, told to people."""
+
+from __future__ import annotations
+
+from rasterio.crs import CRS
+
+from decsc_core.scenes import Dataset, Scene, SceneError, scene_names
+from decsc_core.scenes.files import EXTENSIONS
+from decsc_core.scenes.sources import HOUSTON_STEMS, root
+
+
+def scene_summary(scene: Scene) -> dict:
+    """A scene in plain types; `values` are in the units of its file, `sha256` is of the cube in [0, 1]."""
+    values = scene.physical()
+    crs = scene.metadata.get("crs")
+    return {
+        "name": scene.name,
+        "shape": list(scene.cube.shape),
+        "values": {"min": float(values.min()), "max": float(values.max())},
+        "scale": scene.scale,
+        "offset": scene.offset,
+        "wavelengths_nm": None if scene.wavelengths is None else scene.wavelengths.tolist(),
+        "georeference": {
+            "crs": crs and CRS.from_wkt(crs).to_string(),
+            "transform": scene.metadata.get("transform"),
+            "map_info": scene.metadata.get("envi", {}).get("map info"),
+        },
+        "nodata_pixels": 0 if scene.nodata is None else int(scene.nodata.sum()),
+        "sha256": scene.sha256(),
+    }
+
+
+def dataset_lines(entry: Dataset, details: bool) -> list[str]:
+    """Lines about one data set: scenes here, how to get them, terms; with `details` all there is to say."""
+    splits = {split: _scenes(entry, split) for split in entry.splits or ("train", "validation", "test")}
+    counts = ", ".join(f"{split} {sum(here.values())}/{len(here)}" for split, here in splits.items())
+    lines = [f"{entry.name}: {entry.title}", f"  scenes here: {counts}"]
+    if details and entry.stand_in:
+        lines.append(f"  stands in for {entry.stand_in}")
+    if details:
+        lines.append(f"  origin: {entry.origin}")
+    lines += [f"  to obtain: {entry.obtain}", f"  terms: {entry.terms}"]
+    if details:
+        for split, here in splits.items():
+            marked = [scene if there else f"{scene} (missing)" for scene, there in here.items()]
+            lines.append(f"  {split}: {', '.join(marked) or 'none'}")
+    return lines
+
+
+def _scenes(entry: Dataset, split: str) -> dict[str, bool]:
+    """The scenes of a split and whether they are here; none where files give the names and there are none."""
+    try:
+        return {scene: is_here(entry, scene) for scene in scene_names(entry.name, split)}
+    except SceneError:
+        return {}
+
+
+def is_here(entry: Dataset, scene: str) -> bool:
+    """Whether a scene's file lies where `load_scene` looks for it; its content is not read."""
+    if entry.name == "photos" or not entry.splits:
+        return True
+    folders = [root() / entry.name, root()]
+    if entry.name == "cave":
+        folders += [folder / "complete_ms_data" for folder in folders]
+        names = [f"cave_{scene}.npz", f"{scene}_ms", scene]
+    elif entry.name in ("houston2018", "eo1", "gf5"):
+        stems = HOUSTON_STEMS if entry.name == "houston2018" else (scene, entry.name)
+        names = [stem + extension for stem in stems for extension in EXTENSIONS]
+    else:
+        names = [f"{scene}.npz"]
+    return any((folder / name).exists() for folder in folders for name in names)

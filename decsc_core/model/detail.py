@@ -1,0 +1,83 @@
+"""The detail enhancement prior on the unshared codes: Net_2 of Eq. (9), Eq. (24) and Fig. 3.
+
+The difference convolution is a sum of five 3x3x3 branches, each an ordinary kernel with some taps tied. Their sum is one
+dense kernel, so it is fused once per weight update and the branches cost nothing per evaluation of f.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FusedKernel(NamedTuple):
+    """The five branches added up: weight (J, J, 3, 3, 3) and bias (J,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class DifferenceConv3d(nn.Module):
+    """Plain, central, horizontal, vertical and inter-band difference convolutions in one (Fig. 3).
+
+    Axes of a kernel are (out, in, band, row, column).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        dense, flat = (channels, channels, 3, 3, 3), (channels, channels, 3, 3)
+        self.weights = nn.ParameterDict({
+            "plain": nn.Parameter(torch.zeros(dense)),
+            "central": nn.Parameter(torch.zeros(dense)),
+            "horizontal": nn.Parameter(torch.zeros(flat)),
+            "vertical": nn.Parameter(torch.zeros(flat)),
+            "spectral": nn.Parameter(torch.zeros(flat)),
+        })
+        self.biases = nn.ParameterDict({name: nn.Parameter(torch.zeros(channels)) for name in self.weights})
+
+    def branch(self, name: str) -> Tensor:
+        """The 3x3x3 kernel that branch `name` amounts to."""
+        weight = self.weights[name]
+        if name == "plain":
+            return weight
+        if name == "central":
+            centre = weight[..., 1, 1, 1] - weight.sum((-3, -2, -1))
+            return torch.cat([weight.flatten(-3)[..., :13], centre[..., None], weight.flatten(-3)[..., 14:]], -1).view_as(weight)
+        axis = {"spectral": 2, "vertical": 3, "horizontal": 4}[name]
+        return torch.stack([weight, torch.zeros_like(weight), -weight], dim=axis)
+
+    def fuse(self) -> FusedKernel:
+        """Add the five branches up."""
+        return FusedKernel(sum(self.branch(name) for name in self.weights), sum(self.biases.values()))
+
+
+class DetailEnhancement(nn.Module):
+    """P_H: (N, J, B - 2, h, w) -> the same shape.
+
+    Parameters
+    ----------
+    channels : int
+        J.
+    form : {"released", "paper"}
+        ``"released"``: T = H + relu(V H), out = T sigmoid(C2 relu(C1 T)).
+        ``"paper"``, Eq. (24): T = H + V H, out = T + T C2(C1 T).
+    """
+
+    def __init__(self, channels: int, form: str) -> None:
+        super().__init__()
+        self.form = form
+        self.difference = DifferenceConv3d(channels)
+        self.reduce = nn.Conv3d(channels, channels // 2, 3, padding=1)
+        self.select = nn.Conv3d(channels // 2, channels, 3, padding=1)
+
+    def forward(self, codes: Tensor, fused: FusedKernel) -> Tensor:
+        """Apply the prior with `fused`, the result of `self.difference.fuse()` for the current weights."""
+        edges = F.conv3d(codes, fused.weight, fused.bias, padding=1)
+        if self.form == "paper":
+            codes = codes + edges
+            return codes + codes * self.select(self.reduce(codes))
+        codes = codes + F.relu(edges)
+        return codes * torch.sigmoid(self.select(F.relu(self.reduce(codes))))

@@ -1,0 +1,20 @@
+"""Scenes: hyperspectral cubes with their wavelengths and units, their files, and the data sets of the paper."""
+
+from __future__ import annotations
+
+from .catalog import DATASETS, Dataset, MissingData, load, load_scene, scene_names
+from .files import read, write
+from .scene import Scene, SceneError
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "MissingData",
+    "Scene",
+    "SceneError",
+    "load",
+    "load_scene",
+    "read",
+    "scene_names",
+    "write",
+]

@@ -1,0 +1,91 @@
+"""NumPy files (`.npy`, `.npz`) and the folders of band images in which CAVE is distributed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .scene import Scene, SceneError
+
+CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
+"""Band centres of CAVE and ICVL [nm]."""
+
+
+def read_npy(path: Path) -> Scene:
+    """Read an (H, W, B) array."""
+    return Scene.from_physical(np.load(path, allow_pickle=False), path.stem, metadata={"format": "npy"})
+
+
+def write_npy(scene: Scene, path: Path) -> None:
+    """Write the physical values, NaN where there are no data."""
+    with open(path, "wb") as file:
+        np.save(file, values_or_nan(scene))
+
+
+def read_npz(path: Path) -> Scene:
+    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W)."""
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        if "cube" not in archive:
+            raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
+        fields = {key: archive[key] for key in archive.files}
+    cube = fields["cube"]
+    scale, offset = float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
+    if (scale, offset) != (1.0, 0.0):
+        cube = (cube * np.float64(scale) + offset).astype(np.float32)
+    missing = None
+    if "nodata" in fields:
+        missing = np.broadcast_to(fields["nodata"].astype(bool)[:, :, None], cube.shape)
+    name = str(fields.get("name", path.stem))
+    return Scene.from_physical(
+        cube, name, missing=missing, wavelengths=fields.get("wavelengths_nm"), metadata={"format": "npz"}
+    )
+
+
+def write_npz(scene: Scene, path: Path) -> None:
+    """Write the physical values as `cube` (NaN where there are no data) with what else the format carries."""
+    fields = {"cube": values_or_nan(scene), "scale": 1.0, "offset": 0.0, "name": scene.name}
+    if scene.wavelengths is not None:
+        fields["wavelengths_nm"] = scene.wavelengths
+    if scene.nodata is not None:
+        fields["nodata"] = scene.nodata
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **fields)
+
+
+def values_or_nan(scene: Scene) -> np.ndarray:
+    """The physical values with NaN where the source had no data, for formats that cannot declare a value."""
+    values, missing = scene.physical(), scene.missing()
+    if missing is not None:
+        values[missing] = np.nan
+    return values
+
+
+def cave_images(folder: Path) -> list[Path]:
+    """The 31 band images `<scene>_01.png` to `_31.png` in a folder or in the one folder inside it."""
+    for candidate in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
+        images = sorted(file for file in candidate.glob("*.png") if re.search(r"_\d\d\.png$", file.name))
+        if images:
+            numbers = [int(file.stem[-2:]) for file in images]
+            if numbers != list(range(1, len(CAVE_WAVELENGTHS) + 1)):
+                raise SceneError(f"{candidate}: band images {numbers} found; a CAVE folder has *_01.png to *_31.png")
+            return images
+    raise SceneError(f"{folder}: no band images found; a CAVE folder has *_01.png to *_31.png")
+
+
+def read_cave(folder: Path) -> Scene:
+    """Read a CAVE folder: 1.0 is 65535 in a 16-bit image and 255 in an 8-bit one; 400 to 700 nm."""
+    from skimage.io import imread
+
+    bands = []
+    for file in cave_images(folder):
+        image = imread(file)
+        if image.dtype not in (np.uint8, np.uint16):
+            raise SceneError(f"{file}: the image is {image.dtype}; a CAVE band is 8 or 16 bits")
+        grey = image if image.ndim == 2 else image[:, :, 0]
+        bands.append(grey.astype(np.float32) / np.float32(np.iinfo(image.dtype).max))
+        if bands[-1].shape != bands[0].shape:
+            raise SceneError(f"{file}: the image is {bands[-1].shape} but band 1 is {bands[0].shape}; sizes must agree")
+    name = re.sub(r"(_ms)?_\d\d$", "", cave_images(folder)[0].stem)
+    return Scene(np.stack(bands, axis=2), name, CAVE_WAVELENGTHS, metadata={"format": "cave"})

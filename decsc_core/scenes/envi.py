@@ -1,0 +1,164 @@
+"""ENVI images: a data file (bsq, bil or bip) with a text header beside it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spectral.io.envi as spy
+from rasterio.errors import RasterioError
+from spectral.io.spyfile import SpyFile
+
+from .georeference import (
+    envi_georeference,
+    georeference,
+    opened,
+    to_nanometres,
+    values_with_nodata,
+    where_missing,
+)
+from .scene import Scene, SceneError
+
+DATA_EXTENSIONS = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".pix")
+LAYOUT = (
+    "lines", "samples", "bands", "header offset", "file type", "data type", "interleave", "byte order",
+    "reflectance scale factor", "data ignore value",
+)  # fmt: skip
+"""Header fields that describe the bytes on disk; a writer makes them anew."""
+PER_BAND = ("wavelength", "fwhm", "bbl", "band names", "data gain values", "data offset values")
+
+
+def read_envi(path: Path) -> Scene:
+    """Read an ENVI image from its header or its data file.
+
+    Values are divided by the header's `reflectance scale factor`; `data ignore value` marks no-data; wavelengths
+    are converted to nm from the header's unit.
+    """
+    header_path, data_path = _both_files(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Parameters with non-lowercase names")
+        image = spy.open(str(header_path), str(data_path))
+    if not isinstance(image, SpyFile):
+        raise SceneError(f"{path}: this is a spectral library; a scene is an ENVI image (rows, columns, bands)")
+    header = dict(image.metadata)
+    expected = image.offset + image.nrows * image.ncols * image.nbands * image.sample_size
+    if data_path.stat().st_size < expected:
+        raise SceneError(
+            f"{data_path}: the file has {data_path.stat().st_size} bytes but its header {header_path.name} asks for "
+            f"{expected}; it is truncated or the header is of another image"
+        )
+    data = np.array(image.open_memmap(interleave="bip"))
+    nodata = float(header["data ignore value"]) if "data ignore value" in header else None
+    missing = where_missing(data, nodata)
+    if image.scale_factor != 1:
+        data = (data / np.float64(image.scale_factor)).astype(np.float32)
+    metadata: dict[str, Any] = {"format": "envi", "interleave": header["interleave"].lower()}
+    if nodata is not None:
+        metadata["nodata"] = nodata
+    if "band names" in header:
+        metadata["band_names"] = tuple(header["band names"])
+    if "map info" in header:
+        try:
+            with opened(data_path) as dataset:
+                metadata |= georeference(dataset)
+        except RasterioError:
+            pass  # the header's own fields are kept below, so an ENVI copy still has them
+    metadata["envi"] = {key: value for key, value in header.items() if key not in LAYOUT}
+    name = data_path.stem
+    return Scene.from_physical(
+        data, name, missing=missing, wavelengths=_wavelengths(header, image.nbands), metadata=metadata
+    )
+
+
+def envi_targets(path: Path) -> tuple[Path, Path]:
+    """The data file and the header that writing to `path` makes; refuses to sit beside another data file."""
+    if path.suffix.lower() == ".hdr":
+        header_path, data_path = path, path.with_suffix(".img")
+    else:
+        header_path, data_path = path.with_suffix(".hdr"), path
+    others = [file for file in _data_files(header_path) if file != data_path]
+    if others:
+        raise SceneError(
+            f"{path}: {others[0].name} is already beside {header_path.name}; write to {others[0].name} to replace it, "
+            "or choose another name"
+        )
+    return data_path, header_path
+
+
+def write_envi(scene: Scene, data_path: Path, header_path: Path) -> None:
+    """Write the physical values as float32 with the source's header fields, interleaved as the source was.
+
+    A data file named `.bsq`, `.bil` or `.bip` is interleaved as its name says.
+    """
+    values, nodata = values_with_nodata(scene)
+    named = data_path.suffix.lower()[1:]
+    interleave = named if named in ("bsq", "bil", "bip") else scene.metadata.get("interleave", "bsq")
+    header = _header(scene)
+    if nodata is not None:
+        header["data ignore value"] = nodata
+    spy.save_image(
+        str(header_path), values, dtype=np.float32, interleave=interleave, ext=data_path.suffix, metadata=header
+    )
+
+
+def _header(scene: Scene) -> dict[str, Any]:
+    """The header fields of `scene` other than its layout on disk."""
+    bands = scene.cube.shape[2]
+    header = dict(scene.metadata.get("envi", {}))
+    for key in PER_BAND:
+        if key in header and len(header[key]) != bands:
+            del header[key]
+    if "band names" not in header and len(scene.metadata.get("band_names", ())) == bands:
+        header["band names"] = list(scene.metadata["band_names"])
+    if scene.wavelengths is not None:
+        stored = _wavelengths(header, bands)
+        if stored is None or not np.allclose(stored, scene.wavelengths):
+            header.pop("fwhm", None)
+            header["wavelength"] = [repr(float(value)) for value in scene.wavelengths]
+            header["wavelength units"] = "Nanometers"
+    if "map info" not in header:
+        header |= envi_georeference(scene.metadata)
+    if isinstance(header.get("coordinate system string"), list):
+        header["coordinate system string"] = "{" + ",".join(header["coordinate system string"]) + "}"
+    return header
+
+
+def _wavelengths(header: dict[str, Any], bands: int) -> np.ndarray | None:
+    """Band centres [nm] from a header, or None if it has none in a unit of length."""
+    values = header.get("wavelength")
+    if not isinstance(values, list) or len(values) != bands:
+        return None
+    return to_nanometres([float(value) for value in values], header.get("wavelength units"))
+
+
+def _data_files(header_path: Path) -> list[Path]:
+    """The data files that may belong to a header: `scene.hdr` to `scene.img`, `scene.img.hdr` to `scene.img`."""
+    bare = header_path.stem
+    return sorted(
+        file
+        for file in header_path.parent.iterdir()
+        if (file.name == bare or (file.stem == bare and file.suffix.lower() in DATA_EXTENSIONS)) and file.is_file()
+    )
+
+
+def _both_files(path: Path) -> tuple[Path, Path]:
+    """(header, data file) from either of them."""
+    if path.suffix.lower() == ".hdr":
+        found = _data_files(path)
+        if not found:
+            raise SceneError(
+                f"{path}: no data file beside it; expected {path.stem} or {path.stem} with one of "
+                f"{', '.join(DATA_EXTENSIONS)}"
+            )
+        if len(found) > 1:
+            raise SceneError(
+                f"{path}: several data files beside it ({', '.join(file.name for file in found)}); give the data file"
+            )
+        return path, found[0]
+    headers = [path.with_suffix(".hdr"), path.with_suffix(".HDR"), path.with_name(path.name + ".hdr")]
+    for header_path in headers:
+        if header_path.is_file():
+            return header_path, path
+    raise SceneError(f"{path}: no ENVI header beside it; expected {headers[0].name} or {headers[2].name}")

@@ -1,0 +1,115 @@
+"""Read and write scenes; the extension of the file says the format."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import arrays, envi, geotiff, matlab
+from .scene import Scene, SceneError
+
+_READERS = {
+    ".hdr": envi.read_envi,
+    **dict.fromkeys(envi.DATA_EXTENSIONS, envi.read_envi),
+    ".tif": geotiff.read_geotiff,
+    ".tiff": geotiff.read_geotiff,
+    ".mat": matlab.read_mat,
+    ".npy": arrays.read_npy,
+    ".npz": arrays.read_npz,
+}
+_WRITERS = {
+    ".tif": geotiff.write_geotiff,
+    ".tiff": geotiff.write_geotiff,
+    ".mat": matlab.write_mat,
+    ".npy": arrays.write_npy,
+    ".npz": arrays.write_npz,
+}
+EXTENSIONS = tuple(_READERS)
+"""The extensions that `read` and `write` know; `read` also takes a folder of CAVE band images."""
+
+
+def read(path: str | Path) -> Scene:
+    """Read a scene.
+
+    Parameters
+    ----------
+    path : str or Path
+        ENVI (the `.hdr` or its data file), GeoTIFF, MATLAB up to 7.3, `.npy`, `.npz`, or a folder of CAVE's
+        31 band images. See `Scene.from_physical` for how values are brought to [0, 1].
+
+    Returns
+    -------
+    Scene
+        Named after the file, with wavelengths [nm] if the file has them.
+
+    Raises
+    ------
+    SceneError
+        If the file is missing, of an unknown format, truncated, ambiguous, or holds undeclared NaN or infinity.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SceneError(f"{path}: there is no such file or folder")
+    reader = arrays.read_cave if path.is_dir() else _by_extension(_READERS, path)
+    try:
+        return reader(path)
+    except MemoryError:
+        raise
+    except SceneError as error:
+        if path.name in str(error):
+            raise
+        raise SceneError(f"{path}: {str(error).removeprefix(path.stem + ': ')}") from error
+    except Exception as error:  # the format libraries raise many kinds on a damaged file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SceneError(
+            f"{path}: cannot be read as {path.suffix.lower() or 'a CAVE folder'} ({reason}); "
+            "it is damaged or its extension is of another format"
+        ) from error
+
+
+def write(scene: Scene, path: str | Path) -> None:
+    """Write a scene as float32 in physical units, whole or not at all.
+
+    Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
+    value between ENVI and GeoTIFF. Pixels without data are written as the declared no-data value, or as NaN in
+    formats that cannot declare one.
+
+    Raises
+    ------
+    SceneError
+        If the extension is unknown or the folder does not exist.
+    """
+    path = Path(path)
+    writes_envi = path.suffix.lower() == ".hdr" or path.suffix.lower() in envi.DATA_EXTENSIONS
+    writer = envi.write_envi if writes_envi else _by_extension(_WRITERS, path)
+    if not path.parent.is_dir():
+        raise SceneError(f"{path}: the folder {path.parent} does not exist; make it first")
+    targets = envi.envi_targets(path) if writes_envi else (path,)
+    with _replacing(*targets) as temporary:
+        writer(scene, *temporary)
+
+
+def _by_extension(table: dict, path: Path):
+    """The entry of `table` for the extension of `path`."""
+    try:
+        return table[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(EXTENSIONS)
+        raise SceneError(f"{path}: the extension {path.suffix!r} is not known; supported: {known}") from None
+
+
+@contextmanager
+def _replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside `targets` that take their place, in this order, if the block succeeds."""
+    token = secrets.token_hex(4)
+    temporary = tuple(target.with_name(f".{token}-{target.name}") for target in targets)
+    try:
+        yield temporary
+        for source, target in zip(temporary, targets, strict=True):
+            os.replace(source, target)
+    finally:
+        for leftover in targets[0].parent.glob(f".{token}-*"):
+            leftover.unlink()

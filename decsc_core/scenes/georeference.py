@@ -1,0 +1,97 @@
+"""What ENVI and GeoTIFF share: coordinate system, transform, no-data value, wavelength units."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from .scene import Scene
+
+NANOMETRES = {
+    "nanometers": 1.0, "nanometres": 1.0, "nanometer": 1.0, "nm": 1.0,
+    "micrometers": 1e3, "micrometres": 1e3, "micrometer": 1e3, "microns": 1e3, "micron": 1e3, "um": 1e3, "µm": 1e3,
+    "millimeters": 1e6, "mm": 1e6, "centimeters": 1e7, "cm": 1e7, "meters": 1e9, "m": 1e9,
+    "angstroms": 0.1, "angstrom": 0.1,
+}  # fmt: skip
+"""Nanometres in one unit, by the unit's name in a file."""
+ENVI_FIELDS = ("map info", "coordinate system string")
+
+
+def to_nanometres(values: Any, unit: str | None) -> np.ndarray | None:
+    """Wavelengths in nm, or None if the unit is not one of length.
+
+    Without a unit, values that are all below 100 are taken as micrometres and others as nanometres.
+    """
+    wavelengths = np.asarray(values, dtype=np.float64)
+    key = (unit or "unknown").strip().lower()
+    if key == "unknown":
+        return wavelengths * (1e3 if wavelengths.max() < 100 else 1.0)
+    if key in ("wavenumber", "cm-1"):
+        return 1e7 / wavelengths
+    return wavelengths * NANOMETRES[key] if key in NANOMETRES else None
+
+
+@contextmanager
+def opened(path: Path, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """`rasterio.open` without the warning that a cube has no georeference, which is usual here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, *args, **kwargs) as dataset:
+            yield dataset
+
+
+def georeference(dataset: Any) -> dict[str, Any]:
+    """`crs` (WKT) and `transform` (six numbers) of an open rasterio dataset, as far as it has them."""
+    found = {}
+    if dataset.crs:
+        found["crs"] = dataset.crs.to_wkt()
+    if not dataset.transform.is_identity:
+        found["transform"] = tuple(dataset.transform)[:6]
+    return found
+
+
+def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
+    """The ENVI header fields `ENVI_FIELDS` for a `crs` and `transform`, as GDAL writes them."""
+    if "transform" not in metadata:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "georeference.img"
+        shape = {"width": 1, "height": 1, "count": 1, "dtype": "uint8"}
+        transform = rasterio.Affine(*metadata["transform"])
+        with opened(path, "w", driver="ENVI", crs=metadata.get("crs"), transform=transform, **shape):
+            pass
+        lines = path.with_suffix(".hdr").read_text().splitlines()
+    fields = (line.partition("=") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in fields if key.strip() in ENVI_FIELDS}
+
+
+def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
+    """The physical values with the declared no-data value where there are no data, and that value.
+
+    A value that float32 cannot hold, or none at all beside a no-data mask, becomes NaN.
+    """
+    values, missing = scene.physical(), scene.missing()
+    declared = scene.metadata.get("nodata")
+    if declared is None and missing is None:
+        return values, None
+    with np.errstate(over="ignore"):
+        nodata = float(np.float32(np.nan if declared is None else declared))
+    nodata = nodata if np.isfinite(nodata) else float("nan")
+    if missing is not None:
+        values[missing] = nodata
+    return values, nodata
+
+
+def where_missing(data: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """True where `data` is the declared no-data value, or None if no value is declared."""
+    if nodata is None:
+        return None
+    return np.isnan(data) if np.isnan(nodata) else data == nodata

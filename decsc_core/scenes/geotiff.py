@@ -1,0 +1,76 @@
+"""GeoTIFF images through rasterio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from einops import rearrange
+
+from .georeference import georeference, opened, to_nanometres, values_with_nodata, where_missing
+from .scene import Scene
+
+STALE = "STATISTICS_"
+"""Prefix of the tags that described the source's values and would be wrong of others."""
+
+
+def read_geotiff(path: Path) -> Scene:
+    """Read all bands with CRS, transform, no-data value, band descriptions and tags.
+
+    Wavelengths come from the bands' tags: `wavelength` with `wavelength_units`, as GDAL writes them from an ENVI
+    image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY.
+    """
+    with opened(path) as dataset:
+        data = rearrange(dataset.read(), "band row column -> row column band")
+        metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
+        if dataset.nodata is not None:
+            metadata["nodata"] = float(dataset.nodata)
+        if any(dataset.descriptions):
+            metadata["band_names"] = tuple(text or "" for text in dataset.descriptions)
+        metadata["tags"] = dataset.tags()
+        metadata["band_tags"] = tuple(dataset.tags(band) for band in dataset.indexes)
+        if set(dataset.scales) != {1.0} or set(dataset.offsets) != {0.0}:
+            metadata["band_scales"], metadata["band_offsets"] = dataset.scales, dataset.offsets
+        imagery = [dataset.tags(band, ns="IMAGERY") for band in dataset.indexes]
+    wavelengths = _wavelengths(metadata["band_tags"], imagery)
+    missing = where_missing(data, metadata.get("nodata"))
+    return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
+
+
+def write_geotiff(scene: Scene, path: Path) -> None:
+    """Write the physical values as float32 with what `read_geotiff` reads."""
+    values, nodata = values_with_nodata(scene)
+    height, width, bands = values.shape
+    metadata = scene.metadata
+    profile: dict[str, Any] = {"driver": "GTiff", "dtype": "float32", "interleave": "band", "BIGTIFF": "IF_SAFER"}
+    if "crs" in metadata:
+        profile["crs"] = metadata["crs"]
+    if "transform" in metadata:
+        profile["transform"] = rasterio.Affine(*metadata["transform"])
+    with opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
+        dataset.update_tags(**metadata.get("tags", {}))
+        names = metadata.get("band_names", ())
+        band_tags = metadata.get("band_tags", ())
+        for index in range(bands):
+            tags = dict(band_tags[index]) if len(band_tags) == bands else {}
+            tags = {key: value for key, value in tags.items() if not key.startswith(STALE)}
+            if scene.wavelengths is not None:
+                tags |= {"wavelength": repr(float(scene.wavelengths[index])), "wavelength_units": "Nanometers"}
+            dataset.update_tags(index + 1, **tags)
+            if len(names) == bands and names[index]:
+                dataset.set_band_description(index + 1, names[index])
+        if len(metadata.get("band_scales", ())) == bands:
+            dataset.scales, dataset.offsets = metadata["band_scales"], metadata["band_offsets"]
+        dataset.write(rearrange(values, "row column band -> band row column"))
+
+
+def _wavelengths(band_tags: tuple[dict[str, str], ...], imagery: list[dict[str, str]]) -> np.ndarray | None:
+    """Band centres [nm], or None unless every band has one in a unit of length."""
+    if all("wavelength" in tags for tags in band_tags):
+        values = [float(tags["wavelength"]) for tags in band_tags]
+        return to_nanometres(values, band_tags[0].get("wavelength_units"))
+    if all("CENTRAL_WAVELENGTH_UM" in tags for tags in imagery):
+        return to_nanometres([float(tags["CENTRAL_WAVELENGTH_UM"]) for tags in imagery], "um")
+    return None

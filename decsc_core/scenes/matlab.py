@@ -1,0 +1,103 @@
+"""MATLAB files, up to version 7 (SciPy) and version 7.3 (HDF5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+
+from .arrays import values_or_nan
+from .georeference import to_nanometres
+from .scene import Scene, SceneError
+
+CUBE_NAMES = ("cube", "data", "hsi", "img", "image", "rad")
+"""Names that settle which variable is the cube when a file has several of three dimensions."""
+WAVELENGTH_NAMES = ("wavelengths", "wavelength", "wavelengths_nm", "wl", "lambda", "bands", "wave", "waves")
+NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+
+
+def read_mat(path: Path) -> Scene:
+    """Read the one numeric variable of three dimensions, with its wavelengths if the file has them.
+
+    The wavelengths are the vector with one increasing, positive entry a band that has one of `WAVELENGTH_NAMES`;
+    MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and others as nanometres.
+
+    Raises
+    ------
+    SceneError
+        If there is no such variable, or several and none or more than one has one of `CUBE_NAMES`.
+    """
+    hdf5 = h5py.is_hdf5(path)
+    shapes, load = _open_v73(path) if hdf5 else _open_v5(path)
+    variable = _cube_variable(shapes, path)
+    metadata: dict[str, Any] = {"format": "mat", "mat_version": "7.3" if hdf5 else "5", "variable": variable}
+    bands = shapes[variable][2]
+    wavelengths = None
+    for name, shape in shapes.items():
+        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) == bands:
+            values = load(name).astype(np.float64).ravel()
+            if values[0] > 0 and (np.diff(values) > 0).all():
+                wavelengths = to_nanometres(values, None)
+                metadata["wavelength_variable"] = name
+                break
+    return Scene.from_physical(load(variable), path.stem, wavelengths=wavelengths, metadata=metadata)
+
+
+def write_mat(scene: Scene, path: Path) -> None:
+    """Write the physical values (NaN where there are no data) and wavelengths [nm], in the source's version."""
+    variables = {scene.metadata.get("variable", "cube"): values_or_nan(scene)}
+    if scene.wavelengths is not None:
+        variables[scene.metadata.get("wavelength_variable", "wavelengths")] = scene.wavelengths[None, :]
+    if scene.metadata.get("mat_version") == "7.3":
+        _write_v73(variables, path)
+    else:
+        scipy.io.savemat(path, variables, appendmat=False, do_compression=True)
+
+
+def _open_v5(path: Path) -> tuple[dict[str, tuple[int, ...]], Any]:
+    """(shape of each numeric variable, a function that loads one) of a file up to version 7."""
+    shapes = {name: shape for name, shape, kind in scipy.io.whosmat(path, appendmat=False) if kind in NUMERIC}
+    return shapes, lambda name: scipy.io.loadmat(path, variable_names=[name], appendmat=False)[name]
+
+
+def _open_v73(path: Path) -> tuple[dict[str, tuple[int, ...]], Any]:
+    """(shape of each numeric variable, a function that loads one), with HDF5's reversed axes put right."""
+    with h5py.File(path) as file:
+        shapes = {
+            name: item.shape[::-1]
+            for name, item in file.items()
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+        }
+
+    def load(name: str) -> np.ndarray:
+        with h5py.File(path) as file:
+            return np.transpose(file[name][()])
+
+    return shapes, load
+
+
+def _cube_variable(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
+    """The name of the variable that is the cube."""
+    cubes = [name for name, shape in shapes.items() if len(shape) == 3]
+    if len(cubes) > 1:
+        cubes = [name for name in cubes if name.lower() in CUBE_NAMES] or cubes
+    if len(cubes) == 1:
+        return cubes[0]
+    listed = ", ".join(f"{name} {'x'.join(map(str, shapes[name]))}" for name in (cubes or shapes)) or "none"
+    if cubes:
+        raise SceneError(f"{path}: several variables have three dimensions ({listed}); keep one, or name it 'cube'")
+    raise SceneError(f"{path}: no numeric variable has three dimensions (numeric ones: {listed}); a cube is (H, W, B)")
+
+
+def _write_v73(variables: dict[str, np.ndarray], path: Path) -> None:
+    """Write HDF5 as MATLAB 7.3 does: a 512-byte text header, axes reversed, the class of each variable."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in variables.items():
+            dataset = file.create_dataset(name, data=np.transpose(values), compression="gzip", compression_opts=1)
+            dataset.attrs["MATLAB_class"] = np.bytes_("single" if values.dtype == np.float32 else "double")
+    text = b"MATLAB 7.3 MAT-file, written through HDF5".ljust(116) + bytes(8) + b"\x00\x02IM"
+    with open(path, "r+b") as file:
+        file.write(text)

@@ -1,0 +1,181 @@
+"""A scene: one hyperspectral cube in [0, 1], its wavelengths, and the way back to the units it came in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+REFLECTANCE_LIKE = (-0.5, 1.5)
+"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are."""
+
+
+class SceneError(ValueError):
+    """A scene that cannot be read, written or built; the message is one line that says what would be right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One cube with what is needed to show it, denoise it, and write it back as it came.
+
+    Parameters
+    ----------
+    cube : ndarray, shape (H, W, B), float32
+        Nominally in [0, 1]; never clipped.
+    name : str
+    wavelengths : ndarray, shape (B,), optional
+        Band centres [nm].
+    scale, offset : float
+        ``physical = cube * scale + offset``, in the units of the file.
+    nodata : ndarray of bool, shape (H, W), optional
+        True where the file has no data in any band; `cube` holds a filled-in value there.
+    metadata : dict
+        What a writer needs to keep: georeference, header fields, variable names.
+
+    Raises
+    ------
+    SceneError
+        If the cube is not three-dimensional, real and finite, or an array beside it has another size.
+    """
+
+    cube: np.ndarray
+    name: str
+    wavelengths: np.ndarray | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: np.ndarray | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cube = as_cube(self.cube, self.name)
+        count = cube.size - int(np.isfinite(cube).sum())
+        if count:
+            raise SceneError(f"{self.name}: {count} values are NaN or infinite; a cube must be finite")
+        object.__setattr__(self, "cube", np.ascontiguousarray(cube, dtype=np.float32))
+        if self.wavelengths is not None:
+            wavelengths = np.asarray(self.wavelengths, dtype=np.float64)
+            if wavelengths.shape != cube.shape[2:]:
+                raise SceneError(f"{self.name}: {wavelengths.size} wavelengths for {cube.shape[2]} bands; give as many")
+            object.__setattr__(self, "wavelengths", wavelengths)
+        if self.nodata is not None:
+            nodata = np.asarray(self.nodata, dtype=bool)
+            if nodata.shape != cube.shape[:2]:
+                raise SceneError(f"{self.name}: the no-data mask is {nodata.shape} but must be {cube.shape[:2]}")
+            object.__setattr__(self, "nodata", nodata)
+
+    @classmethod
+    def from_physical(cls, data: np.ndarray, name: str, *, missing: np.ndarray | None = None, **fields: Any) -> Scene:
+        """Build a scene from the values of a file.
+
+        Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`), are mapped so that the
+        0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1]. Other
+        floats are kept as they are.
+
+        Parameters
+        ----------
+        data : ndarray, shape (H, W, B)
+            Values in the units of the file.
+        name : str
+        missing : ndarray of bool, shape (H, W, B), optional
+            True where the file declares that it has no data. These values are filled from the nearest pixel that
+            has data in the band, and bands without any data from the nearest band that has some.
+        **fields
+            `wavelengths` and `metadata` of the scene.
+
+        Raises
+        ------
+        SceneError
+            If values that are not declared missing are NaN or infinite, or if no value is left.
+        """
+        data = as_cube(data, name)
+        metadata = dict(fields.pop("metadata", {}))
+        valid = np.isfinite(data) if missing is None else np.isfinite(data) | missing
+        if not valid.all():
+            raise SceneError(
+                f"{name}: {valid.size - int(valid.sum())} values are NaN or infinite and not declared as no-data; "
+                "repair them or declare a no-data value in the file"
+            )
+        nodata = None
+        if missing is not None and missing.any():
+            if missing.all():
+                raise SceneError(f"{name}: every value is declared as no-data; at least one pixel must have data")
+            used = ~missing.all(axis=(0, 1))
+            nodata = missing[:, :, used].all(axis=2)
+            nodata = nodata if nodata.any() else None
+            scale, offset = _affine(data[~missing], data.dtype)
+            data = _filled(data, missing)
+            if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
+                metadata["missing"] = missing
+        else:
+            scale, offset = _affine(data, data.dtype)
+        if (scale, offset) != (1.0, 0.0):
+            data = (data - np.float64(offset)) / scale
+        return cls(data, name, scale=scale, offset=offset, nodata=nodata, metadata=metadata, **fields)
+
+    def physical(self) -> np.ndarray:
+        """The cube in the units of its file, (H, W, B) float32; filled-in values stay filled in."""
+        if (self.scale, self.offset) == (1.0, 0.0):
+            return self.cube.copy()
+        return (self.cube * np.float64(self.scale) + self.offset).astype(np.float32)
+
+    def missing(self) -> np.ndarray | None:
+        """True where the file has no data, (H, W, B) bool, or None if it has data everywhere."""
+        if "missing" in self.metadata:
+            return self.metadata["missing"]
+        if self.nodata is None or not self.nodata.any():
+            return None
+        return np.broadcast_to(self.nodata[:, :, None], self.cube.shape)
+
+    def with_cube(self, cube: np.ndarray, name: str | None = None) -> Scene:
+        """The same scene around another cube of the same shape, such as a noisy or a denoised one."""
+        if np.shape(cube) != self.cube.shape:
+            raise SceneError(f"{self.name}: the new cube is {np.shape(cube)} but the scene is {self.cube.shape}")
+        return replace(self, cube=cube, name=name or self.name)
+
+    def sha256(self) -> str:
+        """SHA-256 of the cube's shape and its little-endian float32 values in C order, hexadecimal."""
+        digest = hashlib.sha256(repr(self.cube.shape).encode())
+        digest.update(self.cube.astype("<f4", copy=False).tobytes())
+        return digest.hexdigest()
+
+
+def as_cube(data: Any, name: str) -> np.ndarray:
+    """`data` as an array, or a SceneError if it is not (H, W, B) of real numbers."""
+    array = np.asarray(data)
+    if array.ndim != 3 or 0 in array.shape:
+        raise SceneError(f"{name}: the array is {array.shape} but a cube is (rows, columns, bands), none of them 0")
+    if array.dtype.kind not in "iuf":
+        raise SceneError(f"{name}: the values are {array.dtype} but must be integers or real floats")
+    return array
+
+
+def _affine(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
+    """(scale, offset) of the reading rule for the valid values of a file."""
+    low, dark, bright, high = (float(q) for q in np.percentile(values, [0.1, 5, 95, 99.9]))
+    if dtype.kind == "f" and REFLECTANCE_LIKE[0] <= dark and bright <= REFLECTANCE_LIKE[1]:
+        return 1.0, 0.0
+    if high == low:
+        low, high = float(values.min()), float(values.max())
+    return (high - low if high > low else 1.0), low
+
+
+def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """`data` with missing values taken from the nearest pixel of the band, then from the nearest band."""
+    from scipy.ndimage import distance_transform_edt
+
+    out = data.copy()
+    used = np.flatnonzero(~missing.all(axis=(0, 1)))
+    previous, nearest = None, None
+    for band in used:
+        mask = missing[:, :, band]
+        if not mask.any():
+            continue
+        if previous is None or not np.array_equal(mask, previous):
+            nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
+            previous = mask
+        out[:, :, band] = data[:, :, band][tuple(nearest)]
+    for band in np.flatnonzero(missing.all(axis=(0, 1))):
+        out[:, :, band] = out[:, :, used[np.argmin(np.abs(used - band))]]
+    return out

@@ -1,0 +1,193 @@
+"""How a trained network reaches its equilibrium: PSNR and residual after each evaluation of f, by solver (Fig. 12 and beyond)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from decsc_core import deq, metrics
+from decsc_core.model import DECSC
+from decsc_core.model.decsc import Layer
+from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
+from decsc_core.scenes import Scene
+from decsc_core.study.evaluate import noisy_cube
+from decsc_core.study.figures import TEXT_WIDTH
+
+METHODS = ("picard", "anderson", "broyden")
+TOLERANCE = 1e-3
+"""Relative residual at which a copy counts as converged; the paper's and the release's."""
+RADIUS_ITERATIONS = 30
+
+
+def centre(cube: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a cube (H, W, B), at most `side` pixels a side."""
+    top, left = (max(length - side, 0) // 2 for length in cube.shape[:2])
+    return cube[top : top + side, left : left + side]
+
+
+def trace(
+    model: DECSC, clean: np.ndarray, noisy: np.ndarray, method: str, *, shifts: int, evaluations: int
+) -> tuple[pd.DataFrame, deq.Solution]:
+    """Follow one solver from the initial codes, without stopping it.
+
+    Parameters
+    ----------
+    model : DECSC
+        Its own solver settings are used, but for the method, the tolerance and the cap.
+    clean, noisy : ndarray, shape (H, W, B), in [0, 1]
+        B as the network's.
+    method : str
+        One of `METHODS`.
+    shifts : int
+        Shifted copies, each with a fixed point of its own; the image is their mean.
+    evaluations : int
+        Length of the trace.
+
+    Returns
+    -------
+    curve : DataFrame
+        A row for each k = 0, ..., `evaluations`, for the codes that k evaluations of f led to: `evaluations` (k); `psnr` [dB],
+        the mean over bands, of the image that they reconstruct; `residual` and `worst`, the median and the largest relative
+        residual over copies (finding it takes one evaluation more); `converged`, the share of copies whose residual has been
+        at most `TOLERANCE` by then.
+    solution : deq.Solution
+        The best point of each copy.
+
+    Raises
+    ------
+    ValueError
+        If the bands are not the network's, or `method` or `shifts` is out of range.
+    """
+    config = model.config
+    if noisy.shape[2] != config.bands:
+        raise ValueError(f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}")
+    layer, chosen = _layer(model, noisy, shifts)
+    solver = replace(config.solver, method=method, rel_tol=0.0, max_iter=evaluations + 1, stop="sample")
+    with torch.no_grad():
+        solution = deq.solve(layer, layer.initial(), **asdict(solver), keep=True)
+        psnr = []
+        for z in solution.iterates:
+            copies = crop_shifts(sum(layer.reconstruct(z.to(layer.noisy))), noisy.shape[:2], config.stride, chosen)
+            psnr.append(metrics.mpsnr(clean, rearrange(copies.mean(0)[0].cpu().numpy(), "b h w -> h w b")))
+    residuals = solution.residuals.cpu().numpy()
+    reached = np.minimum.accumulate(residuals, axis=0) <= TOLERANCE
+    curve = pd.DataFrame({
+        "evaluations": range(len(psnr)), "psnr": psnr, "residual": np.median(residuals, axis=1),
+        "worst": residuals.max(axis=1), "converged": reached.mean(axis=1),
+    })
+    return curve, solution
+
+
+def radius(model: DECSC, noisy: np.ndarray, z: Tensor, *, shifts: int, seed: int) -> np.ndarray:
+    """Spectral radius of the Jacobian of f at the codes `z` of `trace`, one number a copy; below 1, repeating f converges."""
+    layer, _ = _layer(model, noisy, shifts)
+    return deq.spectral_radius(layer, z, RADIUS_ITERATIONS, np.random.default_rng(seed)).cpu().numpy()
+
+
+def study(
+    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, *, side: int, shifts: int, evaluations: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trace every solver on the middle of each scene.
+
+    Returns
+    -------
+    curves : DataFrame
+        The rows of `trace`, with `scene` and `method`.
+    table : DataFrame
+        A row for each scene and method, the network as configured (``"network"``) among them: `evaluations`, in which all
+        copies got to `TOLERANCE` (missing if they did not; for the network, those it used); `converged`, the share that did;
+        `residual`, the smallest of the worst copy (of the trace; for the network, before its final evaluations); `psnr` at the
+        end and `best_psnr` on the way, `best_at` after how many evaluations; `radius`, the largest spectral radius of the
+        copies, at the point with the smallest residual that any solver found.
+    """
+    curves, rows = [], []
+    for scene in scenes:
+        clean, noisy = centre(scene.cube, side), centre(noisy_cube(scene, case, seed), side)
+        best: deq.Solution | None = None
+        found = []
+        for method in METHODS:
+            curve, solution = trace(model, clean, noisy, method, shifts=shifts, evaluations=evaluations)
+            curves.append(curve.assign(scene=scene.name, method=method))
+            found.append(_summary(curve) | {"scene": scene.name, "method": method})
+            solution = solution._replace(iterates=None)
+            if best is None or solution.residuals.amin(0).max() < best.residuals.amin(0).max():
+                best = solution
+        found.append(_network(model, clean, noisy, shifts) | {"scene": scene.name, "method": "network"})
+        largest = float(radius(model, noisy, best.z, shifts=shifts, seed=seed).max())
+        rows += [row | {"radius": largest} for row in found]
+    columns = ["scene", "method", "evaluations", "converged", "residual", "psnr", "best_psnr", "best_at", "radius"]
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows, columns=columns)
+
+
+def _layer(model: DECSC, noisy: np.ndarray, shifts: int) -> tuple[Layer, list]:
+    """f for the shifted copies of a cube, and the shifts."""
+    chosen = spread_shifts(model.config.stride, shifts)
+    image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w")
+    image = image.to(model.shared_threshold)
+    return Layer(model, split_shifts(image, model.config.kernel, model.config.stride, chosen)), chosen
+
+
+def _summary(curve: pd.DataFrame) -> dict:
+    """A curve in one row; residuals count from 1, for they take one evaluation more than the point."""
+    done = curve.index[curve["converged"] == 1]
+    top = int(curve["psnr"].idxmax())
+    return {
+        "evaluations": float(curve["evaluations"][done[0]] + 1) if len(done) else np.nan,
+        "converged": float(curve["converged"].iloc[-1]),
+        "residual": float(curve["worst"].min()),
+        "psnr": float(curve["psnr"].iloc[-1]),
+        "best_psnr": float(curve["psnr"][top]),
+        "best_at": int(curve["evaluations"][top]),
+    }
+
+
+@torch.no_grad()
+def _network(model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) -> dict:
+    """The network as configured, its final evaluations included, on the same copies."""
+    image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
+    output = model(image, spread_shifts(model.config.stride, shifts))
+    psnr = metrics.mpsnr(clean, rearrange(output.image[0].cpu().numpy(), "b h w -> h w b"))
+    row = {"psnr": psnr, "evaluations": float(model.config.solver.max_iter)}
+    if output.solution is None:
+        return row
+    final = len(model.config.phantom) if model.config.gradient == "phantom" else 1
+    return row | {
+        "evaluations": float(output.solution.iterations.max()) + final,
+        "converged": float(output.solution.converged.double().mean()),
+        "residual": float(output.solution.residuals.amin(0).max()),
+    }
+
+
+def draw(curves: pd.DataFrame, trained: tuple[int, int] | None = None) -> Figure:
+    """Fig. 12 and its companions: PSNR (mean over scenes), residual (median and worst copy), share of converged copies.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From `study`.
+    trained : (int, int), optional
+        Fewest and most evaluations that an image got in training, shaded.
+    """
+    figure, panels = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.2))
+    for method in METHODS:
+        mine = curves[curves["method"] == method].groupby("evaluations")
+        at = np.array(list(mine.groups))
+        line, = panels[0].plot(at, mine["psnr"].mean(), label=method.capitalize())
+        panels[1].semilogy(at, mine["residual"].median())
+        panels[1].fill_between(at, mine["residual"].median(), mine["worst"].max(), color=line.get_color(), alpha=0.15, lw=0)
+        panels[2].plot(at, 100 * mine["converged"].mean())
+    panels[1].axhline(TOLERANCE, color="0.4", linestyle="-", linewidth=0.8)
+    for panel, name in zip(panels, ("MPSNR [dB]", "Relative residual", f"Copies that reached {TOLERANCE:g} [%]")):
+        panel.set(xlabel="Evaluations of $f$", ylabel=name)
+        if trained:
+            panel.axvspan(*trained, color="0.88", lw=0, zorder=0, label="depth in training")
+    panels[0].legend(loc="lower right")
+    return figure

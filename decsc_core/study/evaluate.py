@@ -1,0 +1,243 @@
+"""Evaluation: one tidy row a scene, for one data set, noise case and method.
+
+Rows lie in `<folder>/<dataset>-<case>-<method>.csv`. Beside it, `.json` holds what they were computed from and `.npy`
+the estimate of one scene, for figures. Run as a program it computes one such set of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from decsc_core import metrics
+from decsc_core.denoisers.base import Denoiser, Estimate
+from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.noise import CASES, add_noise
+from decsc_core.scenes import Scene, load_scene, scene_names
+from decsc_core.scenes.sources import ICVL_FIGURE_4
+from decsc_core.study.atomic import write_whole
+from decsc_core.study.provenance import code_version, environment
+
+COLUMNS = (
+    "profile",
+    "dataset",
+    "scene",
+    "case",
+    "seed",
+    "method",
+    "weights",
+    "code",
+    "psnr",
+    "ssim",
+    "ssim_global",
+    "sam",
+    "seconds",
+    "memory_mb",
+    "iterations",
+    "residual",
+)
+"""A row's columns.
+
+`weights`: first 12 digits of the file's SHA-256, empty if nothing was learned. `psnr`: the mean over bands [dB]. `sam`:
+radians. `seconds`: wall time of the call; the first scene's includes what torch does once. `memory_mb`: on a GPU the
+peak of the tensors during the call; else the highest resident memory of the process so far, with Python, its libraries
+and the scene, so it compares methods only if each has a process of its own. `iterations`, `residual`: mean evaluations
+of the iterated problems and their largest final relative residual; empty if nothing was iterated.
+"""
+NOISY = "noisy"
+"""The method that returns the noisy cube."""
+
+
+def noisy_cube(scene: Scene, case: str, seed: int) -> np.ndarray:
+    """The noisy cube (H, W, B) of a scene, a function of the seed and the scene's name: every method sees the same."""
+    rng = np.random.default_rng((seed, zlib.crc32(scene.name.encode())))
+    return add_noise(scene.cube, case, rng)[0]
+
+
+def figure_scene(names: Sequence[str]) -> str:
+    """The scene whose estimates are kept: that of the paper's Figs. 4 and 5 if it is among `names`, else the first."""
+    return ICVL_FIGURE_4 if ICVL_FIGURE_4 in names else names[0]
+
+
+def score_rows(
+    profile: str,
+    dataset: str,
+    case: str,
+    method: str,
+    *,
+    seed: int,
+    folder: Path | str,
+    split: str = "test",
+    scenes: Sequence[str] | None = None,
+    weights: Path | str | None = None,
+    shifts: int | None = None,
+) -> pd.DataFrame:
+    """The rows of one method, computed, or read from `folder` if they are there and were computed from the same.
+
+    Parameters
+    ----------
+    profile : str
+        Name of the profile, for the rows.
+    dataset, split : str
+        A data set of the catalogue and one of its splits.
+    case : str
+        A noise case.
+    method : str
+        A name of the registry, or ``"noisy"`` for the noisy cube itself.
+    seed : int
+        Of the noise.
+    folder : path
+        Where the files of these rows lie.
+    scenes : sequence of str, optional
+        Names of scenes instead of the whole split.
+    weights, shifts
+        See `registry.make`.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, a row a scene.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or an option does not go with the method (SceneError, WeightsError among them).
+    """
+    if case not in CASES:
+        raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
+    denoiser = _denoiser(method, weights, shifts)
+    learned = getattr(denoiser, "weights", None)
+    names = tuple(scenes or scene_names(dataset, split))
+    inputs = {
+        "profile": profile,
+        "dataset": dataset,
+        "case": case,
+        "method": method,
+        "seed": seed,
+        "shifts": shifts,
+        "weights": learned.sha256 if learned else "",
+        "scenes": {name: load_scene(dataset, name).sha256() for name in names},
+    }
+    files = _Files(folder, dataset, case, method)
+    if files.hold(inputs):
+        return files.rows()
+
+    kept, rows = figure_scene(names), []
+    for name in names:
+        scene = load_scene(dataset, name)
+        estimate, evidence = _measure(denoiser, noisy_cube(scene, case, seed))
+        row = {
+            "profile": profile,
+            "dataset": dataset,
+            "scene": name,
+            "case": case,
+            "seed": seed,
+            "method": method,
+            "weights": inputs["weights"][:12],
+            "code": code_version(),
+            **metrics.scores(scene.cube, estimate.cube),
+            **evidence,
+        }
+        rows.append(row)
+        print(f"{dataset} {name} {case} {method}: {row['psnr']:.2f} dB, {row['seconds']:.1f} s", flush=True)
+        if name == kept:
+            cube = estimate.cube
+    story = {"file": learned.path.name, "sha256": learned.sha256, "story": learned.story} if learned else None
+    sidecar = {"inputs": inputs, "figure_scene": kept, "weights": story, "environment": environment()}
+    files.write(pd.DataFrame(rows, columns=list(COLUMNS)), cube, sidecar)
+    return files.rows()
+
+
+def sidecar(folder: Path | str, dataset: str, case: str, method: str) -> dict:
+    """What rows came from: `inputs`, `figure_scene`, `weights` (file, sha256, story) or None, `environment`."""
+    return json.loads(_Files(folder, dataset, case, method).json.read_text())
+
+
+def figure_estimate(folder: Path | str, dataset: str, case: str, method: str) -> np.ndarray:
+    """The estimate (H, W, B) of the `figure_scene` that was kept with the rows."""
+    return np.load(_Files(folder, dataset, case, method).npy)
+
+
+class _Files:
+    """The files of one set of rows; the `.json` is written last, and removed first, so it vouches for the others."""
+
+    def __init__(self, folder: Path | str, dataset: str, case: str, method: str) -> None:
+        stem = Path(folder) / f"{dataset}-{case}-{method}"
+        self.csv, self.json, self.npy = (stem.with_name(f"{stem.name}.{end}") for end in ("csv", "json", "npy"))
+
+    def hold(self, inputs: dict) -> bool:
+        """Whether complete rows of these inputs are there."""
+        if not all(path.is_file() for path in (self.csv, self.json, self.npy)):
+            return False
+        return json.loads(self.json.read_text())["inputs"] == inputs
+
+    def rows(self) -> pd.DataFrame:
+        frame = pd.read_csv(self.csv, dtype={"weights": str, "code": str})
+        return frame.fillna({"weights": ""})
+
+    def write(self, rows: pd.DataFrame, cube: np.ndarray, sidecar: dict) -> None:
+        self.json.unlink(missing_ok=True)
+        write_whole(self.npy, lambda path: np.save(path, cube))
+        write_whole(self.csv, lambda path: rows.to_csv(path, index=False))
+        write_whole(self.json, lambda path: path.write_text(json.dumps(sidecar, indent=1)))
+
+
+def _denoiser(method: str, weights: Path | str | None, shifts: int | None) -> Callable[[np.ndarray], Estimate]:
+    """The registry's denoiser, or the one that does nothing."""
+    if method == NOISY:
+        return Estimate
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} does not exist; choose one of {NOISY}, {', '.join(METHODS)}")
+    return make(method, weights=weights, shifts=shifts)
+
+
+def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.ndarray) -> tuple[Estimate, dict]:
+    """The estimate, and what the call cost and how it converged."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    estimate = denoiser(noisy)
+    seconds = time.perf_counter() - started
+    records = [record for record in estimate.record or [] if record is not None]
+    return estimate, {
+        "seconds": round(seconds, 3),
+        "memory_mb": round(_peak_bytes() / 1e6, 1),
+        "iterations": float(np.mean([record.iterations for record in records])) if records else None,
+        "residual": max(record.residuals[-1] for record in records) if records else None,
+    }
+
+
+def _peak_bytes() -> int:
+    """Peak memory of the GPU's tensors since the last reset if a GPU is in use, else of the process since its start."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute one file of rows, as a job of the workflow."""
+    parser = argparse.ArgumentParser(prog="python -m decsc_core.study.evaluate", description=main.__doc__)
+    for name in ("profile", "dataset", "case", "method", "folder"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
+    options = vars(parser.parse_args(arguments))
+    try:
+        score_rows(**options)
+    except ValueError as error:
+        sys.exit(f"evaluate: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""Training: random patches of clean scenes, noise drawn for each, mean squared error (Eq. 25), Adam.
+
+Every random number is a function of (seed, index of the patch) or (seed, step), so a run that was interrupted and resumed
+equals one that was not: bit for bit on a CPU when the budget is in steps. Several GPUs: start with torchrun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from lightning_fabric import Fabric
+from tqdm.auto import tqdm
+
+from decsc_core import metrics, noise, weights
+from decsc_core.model import DECSC, DECSCConfig, preset
+from decsc_core.model.shifts import all_shifts
+from decsc_core.scenes import Scene, load
+from decsc_core.study.provenance import environment
+
+VALIDATION_SIDE = 128
+_PATCH, _SHIFT, _VALIDATION = range(3)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Parameters
+    ----------
+    model : DECSCConfig
+    dataset, case : str
+        A data set of the catalogue with a training and a validation split; a noise case.
+    seed : int
+    steps, minutes : int, float or None
+        Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
+    batch, patch : int
+        Patches a step (over all devices) and their side in pixels.
+    learning_rate : float
+        Adam's; halved `halvings` times, at equal parts of the budget (the paper: 1e-4, twice).
+    clip : float
+        Largest gradient norm (the release: 1e6, never active).
+    jacobian_penalty : float
+        Weight of the mean squared entry of the Jacobian of f at the fixed point, times its width (Bai et al., ICML 2021).
+    evaluations : (int, int)
+        Smallest and largest cap on the solver's evaluations, drawn anew for each step; shallower and varied solves make training
+        cheap and keep deeper ones at test from being worse.
+    validate_every : int
+        Steps between validations; the weights with the best validation MPSNR are kept.
+    checkpoint_seconds : float
+        Time between checkpoints, that is the most that an interruption can lose.
+    """
+
+    model: DECSCConfig
+    dataset: str = "cave"
+    case: str = "gauss-95"
+    seed: int = 0
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 8
+    patch: int = 64
+    learning_rate: float = 1e-4
+    halvings: int = 2
+    clip: float = 1.0
+    jacobian_penalty: float = 0.0
+    evaluations: tuple[int, int] = (20, 20)
+    validate_every: int = 200
+    checkpoint_seconds: float = 60.0
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give the budget either as steps or as minutes")
+        object.__setattr__(self, "evaluations", tuple(self.evaluations))
+        if self.case not in noise.CASES:
+            raise ValueError(f"case {self.case!r} does not exist; choose one of {', '.join(noise.CASES)}")
+
+    def to_json(self) -> dict:
+        """Plain types only."""
+        return asdict(self)
+
+
+RECIPES: dict[str, dict] = {
+    "paper": {"clip": 1e6},
+    "small": {"batch": 4, "learning_rate": 1e-3, "halvings": 5, "clip": 0.05, "evaluations": (4, 12), "validate_every": 300},
+    "tiny": {"batch": 4, "patch": 48, "learning_rate": 1e-3, "halvings": 5, "clip": 0.05, "evaluations": (4, 12),
+             "validate_every": 100},
+}
+"""What each preset's training changes of the defaults. The paper's: Adam, 1e-4, batches of 8, halved twice."""
+
+
+def training(name: str, prior: str = "swin", **fields) -> TrainConfig:
+    """The training of preset `name` by its recipe, with some fields of `TrainConfig` given or changed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset or a field is out of range.
+    """
+    model = preset(name, prior=prior)
+    return TrainConfig(model, **RECIPES[name] | fields)
+
+
+@dataclass
+class _Progress:
+    """What a checkpoint holds beside model and optimiser."""
+
+    step: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    best: float = -float("inf")
+    best_step: int = 0
+    best_state: dict = field(default_factory=dict)
+
+
+def patch_batch(scenes: list[Scene], config: TrainConfig, indices: Iterator[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean and noisy patches (N, B, patch, patch), one of the eight flips and rotations each, a seeded draw an index."""
+    clean, noisy = [], []
+    for index in indices:
+        rng = np.random.default_rng((config.seed, _PATCH, index))
+        cube = scenes[rng.integers(len(scenes))].cube
+        top, left = (rng.integers(side - config.patch + 1) for side in cube.shape[:2])
+        patch = np.rot90(cube[top : top + config.patch, left : left + config.patch], rng.integers(4))
+        patch = np.ascontiguousarray(patch[::-1] if rng.integers(2) else patch)
+        clean.append(patch)
+        noisy.append(noise.add_noise(patch, config.case, rng)[0])
+    return tuple(torch.from_numpy(rearrange(np.stack(cubes), "n h w b -> n b h w")).contiguous() for cubes in (clean, noisy))
+
+
+def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Centre crops of at most 128 pixels a side and their noisy versions, the same at every validation."""
+    pairs = []
+    for number, scene in enumerate(scenes):
+        height, width = scene.cube.shape[:2]
+        top, left = max(height - VALIDATION_SIDE, 0) // 2, max(width - VALIDATION_SIDE, 0) // 2
+        cube = scene.cube[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
+        pairs.append((cube, noise.add_noise(cube, config.case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
+    return pairs
+
+
+@torch.no_grad()
+def validate(model: DECSC, pairs: list[tuple[np.ndarray, np.ndarray]], device: torch.device) -> dict:
+    """Mean MPSNR [dB] over the validation pairs, mean evaluations of f, largest relative residual."""
+    scores, iterations, residual = [], [], 0.0
+    for clean, noisy in pairs:
+        image = rearrange(torch.from_numpy(noisy), "h w b -> 1 b h w").to(device)
+        output = model(image)
+        scores.append(metrics.mpsnr(clean, rearrange(output.image[0].cpu().numpy(), "b h w -> h w b")))
+        if output.solution is not None:
+            iterations.append(output.solution.iterations.float().mean().item())
+            residual = max(residual, output.solution.residuals.amin(0).max().item())
+    evidence = {"iterations": float(np.mean(iterations)), "residual": residual} if iterations else {}
+    return {"psnr": float(np.mean(scores)), **evidence}
+
+
+def train(config: TrainConfig, folder: Path | str, resume: bool = False, progress: bool = True) -> Path:
+    """Train and return the path of the weights with the best validation MPSNR.
+
+    `folder` receives `config.json`, `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
+    `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once.
+
+    Raises
+    ------
+    FileExistsError
+        If `folder` holds a run and `resume` is False, or one with another configuration.
+    ValueError
+        If the batch cannot be shared by the devices, or a scene has too few pixels or other bands than the network.
+    RuntimeError
+        If the training diverged.
+    """
+    folder = Path(folder)
+    done = folder / "weights.safetensors"
+    described = json.loads(json.dumps(config.to_json()))
+    code, fabric = environment(), _fabric(config)
+    if fabric.broadcast(_finished(folder, described, resume) if fabric.is_global_zero else None):
+        return done
+    scenes, validation_scenes = load(config.dataset, "train"), load(config.dataset, "validation")
+    _check_scenes([*scenes, *validation_scenes], config)
+    pairs = validation_set(validation_scenes, config)
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(folder / "config.json", json.dumps(described, indent=1))
+
+    model = DECSC(config.model, torch.Generator().manual_seed(config.seed))
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    module, optimizer = fabric.setup(model, optimizer)
+    state, at = {"model": module, "optimizer": optimizer}, _Progress()
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        at = _Progress(**fabric.load(checkpoint, state)["progress"])
+    log = _Log(folder / "log.jsonl", at.step) if fabric.is_global_zero else None
+
+    total = config.steps or round(config.minutes * 60)
+    unit = "step" if config.steps else "s"
+    bar = tqdm(total=total, initial=min(total, at.step if config.steps else round(at.seconds)), unit=unit,
+               desc=f"train {config.case}", disable=not progress or not fabric.is_global_zero, mininterval=1)
+    started, saved = time.monotonic() - at.seconds, time.monotonic()
+    cpu_started = time.process_time() - at.cpu_seconds
+    module.train()
+    finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
+    while not finished:
+        share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
+        row = _step(fabric, module, optimizer, scenes, config, at.step, share)
+        at.step += 1
+        at.seconds, at.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+        finished = at.step >= config.steps if config.steps else fabric.broadcast(at.seconds) >= config.minutes * 60
+        if at.step % config.validate_every == 0 or finished:
+            module.eval()
+            score = validate(model, pairs, fabric.device)
+            module.train()
+            row |= {f"validation_{name}": value for name, value in score.items()}
+            if score["psnr"] > at.best:
+                at.best, at.best_step = score["psnr"], at.step
+                at.best_state = {name: t.detach().cpu().clone() for name, t in model.state_dict().items()}
+        if log:
+            log.write({"step": at.step, "patches": at.step * config.batch, "seconds": round(at.seconds, 3), **row})
+        bar.update((at.step if config.steps else min(total, round(at.seconds))) - bar.n)
+        bar.set_postfix(loss=f"{row['loss']:.2e}", best=f"{at.best:.2f} dB", refresh=False)
+        if fabric.broadcast(finished or time.monotonic() - saved > config.checkpoint_seconds):
+            _replace(checkpoint, lambda path: fabric.save(path, state | {"progress": vars(at)}))
+            saved = time.monotonic()
+    bar.close()
+    if not at.best_state:
+        raise RuntimeError(f"{folder}: the training diverged, no validation score was finite; try a smaller learning rate")
+    model.load_state_dict(at.best_state)
+    if fabric.is_global_zero:
+        data = {"train": scenes, "validation": validation_scenes}
+        weights.save(model, done, _story(config, data, at, {**code, "device": str(fabric.device)}))
+    return done
+
+
+def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
+    """Raise ValueError for the first scene that cannot give patches to this network."""
+    for scene in scenes:
+        height, width, bands = scene.cube.shape
+        if bands != config.model.bands:
+            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, the network {config.model.bands}")
+        if min(height, width) < config.patch:
+            raise ValueError(f"{config.dataset}: {scene.name} is {height} x {width} pixels, smaller than patch={config.patch}")
+
+
+def _finished(folder: Path, described: dict, resume: bool) -> bool:
+    """Whether `folder` holds the finished run `described`; refuse a folder that holds another run."""
+    path = folder / "config.json"
+    if not path.exists():
+        return False
+    if not resume:
+        raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
+    if json.loads(path.read_text()) != described:
+        raise FileExistsError(f"{folder}: holds a run with another configuration; choose another folder")
+    return (folder / "weights.safetensors").exists()
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    """One device, or those that torchrun hands out."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if config.batch % world:
+        raise ValueError(f"batch={config.batch} cannot be shared by {world} processes; use a multiple of {world}")
+    fabric = Fabric(
+        accelerator="auto", devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, code: dict) -> dict:
+    """What the weights file tells about its training."""
+    return {
+        "training": config.to_json(),
+        "data": {split: {scene.name: scene.sha256() for scene in scenes} for split, scenes in data.items()},
+        "steps": at.step,
+        "patches": at.step * config.batch,
+        "seconds": round(at.seconds, 1),
+        "cpu_seconds": round(at.cpu_seconds, 1),
+        "best_step": at.best_step,
+        "validation_psnr": at.best,
+        "environment": code,
+    }
+
+
+def _step(fabric: Fabric, module, optimizer, scenes: list[Scene], config: TrainConfig, step: int, share: float) -> dict:
+    """One optimiser step; returns what the log tells about it."""
+    local = config.batch // fabric.world_size
+    first = step * config.batch + fabric.global_rank * local
+    clean, noisy = (cubes.to(fabric.device) for cubes in patch_batch(scenes, config, range(first, first + local)))
+    rate = config.learning_rate * 0.5 ** int(min(share, 1 - 1e-9) * (config.halvings + 1))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    rng = np.random.default_rng((config.seed, _SHIFT, step))
+    every = all_shifts(config.model.stride)
+    shifts = [every[i] for i in sorted(rng.choice(len(every), config.model.train_shifts, replace=False))]
+    low, high = config.evaluations
+    output = module(noisy, shifts, int(rng.integers(low, high + 1)), rng if config.jacobian_penalty else None)
+    loss = F.mse_loss(output.image, clean)
+    total = loss + config.jacobian_penalty * output.jacobian if config.jacobian_penalty else loss
+    optimizer.zero_grad()
+    fabric.backward(total)
+    norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+    if torch.isfinite(norm):
+        optimizer.step()
+    row = {"loss": fabric.all_reduce(loss.detach()).item(), "gradient_norm": float(norm), "learning_rate": rate}
+    if config.jacobian_penalty:
+        row["jacobian"] = output.jacobian.item()
+    if output.solution is not None:
+        row["iterations"] = output.solution.iterations.float().mean().item()
+        row["residual"] = output.solution.residuals.amin(0).median().item()
+    return row
+
+
+class _Log:
+    """JSON lines; on resuming, lines after the checkpoint are dropped, for those steps are taken again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    kept += [line + "\n"] if json.loads(line)["step"] <= step else []
+                except json.JSONDecodeError:  # the line that an interruption cut
+                    break
+        _write_text(path, "".join(kept))
+        self.path = path
+
+    def write(self, row: dict) -> None:
+        """Append one object."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    _replace(path, lambda temporary: Path(temporary).write_text(text))
+
+
+def _replace(path: Path, write) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in its place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(temporary)
+    if temporary.exists():
+        os.replace(temporary, path)

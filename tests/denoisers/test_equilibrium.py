@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core import metrics, noise
+from decsc_core import weights as files
+from decsc_core.denoisers.base import CubeError
+from decsc_core.denoisers.equilibrium import Equilibrium
+from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.model import DECSC, preset
+from decsc_core.scenes import load_scene, scene_names
+
+
+@pytest.fixture(scope="module")
+def tiny() -> files.Weights:
+    """An untrained tiny network, its dictionaries scaled down so that f contracts and rounding is not amplified."""
+    model = DECSC(preset("tiny", bands=7), torch.Generator().manual_seed(1)).eval()
+    with torch.no_grad():
+        for kernel in (*model.shared.copies.values(), *model.unshared.copies.values()):
+            kernel *= 0.3
+    return files.Weights(model, {}, "0" * 64, Path("tiny.safetensors"))
+
+
+@pytest.fixture
+def cube() -> np.ndarray:
+    return np.random.default_rng(0).random((33, 26, 7), dtype=np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 7), (5, 40, 7), (33, 26, 1), (33, 26, 5), (20, 21, 13), (9, 9, 46)])
+def test_any_size_and_band_count_keeps_its_shape(tiny, shape: tuple[int, int, int]) -> None:
+    noisy = np.random.default_rng(1).random(shape, dtype=np.float32)
+    before = noisy.copy()
+    estimate = Equilibrium(tiny, "decsc")(noisy)
+    assert estimate.cube.shape == shape and estimate.cube.dtype == np.float32
+    assert np.isfinite(estimate.cube).all()
+    np.testing.assert_array_equal(noisy, before)
+
+
+def test_one_tile_is_the_network_itself(tiny, cube) -> None:
+    image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        expected = tiny.model(image).image[0].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(Equilibrium(tiny, "decsc")(cube).cube, expected, atol=1e-6)
+
+
+def test_band_windows_are_averaged(tiny) -> None:
+    noisy = np.random.default_rng(2).random((15, 15, 10), dtype=np.float32)
+    denoise = Equilibrium(tiny, "decsc")
+    first, second = denoise(noisy[..., :7]).cube, denoise(noisy[..., 3:]).cube
+    both = denoise(noisy)
+    assert len(both.record) == 2
+    np.testing.assert_allclose(both.cube[..., :3], first[..., :3], atol=1e-6)
+    np.testing.assert_allclose(both.cube[..., 3:7], (first[..., 3:] + second[..., :4]) / 2, atol=1e-6)
+    np.testing.assert_allclose(both.cube[..., 7:], second[..., 4:], atol=1e-6)
+
+
+def test_more_shifts_change_the_answer_and_spread_is_their_deviation(tiny, cube) -> None:
+    one = Equilibrium(tiny, "decsc", shifts=1, spread=True)(cube)
+    nine = Equilibrium(tiny, "decsc", shifts=9, spread=True)(cube)
+    assert np.abs(one.cube - nine.cube).max() > 1e-4
+    assert one.spread.max() == 0
+    image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        single = [tiny.model(image, [shift]).image[0].numpy().transpose(1, 2, 0) for shift in Equilibrium(tiny, "d", shifts=9).shifts]
+    np.testing.assert_allclose(nine.spread, np.std(single, axis=0), atol=2e-4)
+    np.testing.assert_allclose(nine.cube, np.mean(single, axis=0), atol=2e-4)
+
+
+def test_memory_bound_changes_nothing_but_the_chunks(tiny, cube, monkeypatch) -> None:
+    whole = Equilibrium(tiny, "decsc", shifts=9, tile=64)(cube)
+    monkeypatch.setattr("decsc_core.denoisers.equilibrium.CPU_BYTES", 1)
+    pieces = Equilibrium(tiny, "decsc", shifts=9, tile=64)(cube)
+    np.testing.assert_allclose(pieces.cube, whole.cube, atol=2e-4)
+    assert pieces.record[0].iterations == whole.record[0].iterations
+    np.testing.assert_allclose(pieces.record[0].residuals, whole.record[0].residuals, rtol=1e-2)
+    assert Equilibrium(tiny, "decsc").tile == 32
+
+
+def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
+    hurried = replace(tiny.model.config, solver=replace(tiny.model.config.solver, max_iter=2))
+    model = DECSC(hurried)
+    model.load_state_dict(tiny.model.state_dict())
+    record = Equilibrium(replace(tiny, model=model), "decsc")(cube).record[0]
+    assert record.iterations == 2 and len(record.residuals) == 2 and not record.converged
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"shifts": 0}, "between 1 and 9"), ({"shifts": 10}, "between 1 and 9"), ({"tile": 0}, "at least 1"),
+    ({"device": "abacus"}, "try auto or cpu"),
+])
+def test_bad_options_are_refused(tiny, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Equilibrium(tiny, "decsc", **options)
+
+
+def test_nan_is_refused(tiny, cube) -> None:
+    cube[3, 4, 5] = np.nan
+    with pytest.raises(CubeError, match="1 NaN"):
+        Equilibrium(tiny, "decsc")(cube)
+
+
+@pytest.mark.parametrize("name", ["decsc", "decsc-mamba"])
+def test_registry_tells_the_parameters_of_the_paper_size_network(name: str) -> None:
+    network = DECSC(preset("paper", prior={"decsc": "swin", "decsc-mamba": "vmamba"}[name]))
+    assert METHODS[name].params == sum(p.numel() for p in network.parameters())
+
+
+def test_registry_makes_what_it_lists(tmp_path: Path) -> None:
+    saved = {}
+    for prior in ("swin", "vmamba"):
+        saved[prior] = tmp_path / f"{prior}.safetensors"
+        files.save(DECSC(preset("tiny", prior=prior)), saved[prior], {})
+    own = {"decsc": saved["swin"], "decsc-mamba": saved["vmamba"]}
+    for name, method in METHODS.items():
+        denoiser = make(name, weights=own.get(name))
+        assert (denoiser.name, denoiser.kind) == (name, method.kind)
+    with pytest.raises(files.WeightsError, match="use method 'decsc-mamba'"):
+        make("decsc", weights=saved["vmamba"])
+
+
+def test_registry_refuses_what_cannot_be_made(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(ValueError, match="choose one of decsc, decsc-mamba, tv"):
+        make("bm5d")
+    with pytest.raises(ValueError, match="no weights, presets or shifts"):
+        make("tv", shifts=3)
+    with pytest.raises(ValueError, match="not both"):
+        make("decsc", weights=tmp_path / "w.safetensors", preset="small")
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    with pytest.raises(files.WeightsError, match="there: none"):
+        make("decsc")
+
+
+@pytest.fixture(scope="module")
+def photo() -> tuple[np.ndarray, np.ndarray]:
+    """Clean and noisy 96 x 96 x 31."""
+    clean = load_scene("photos", scene_names("photos", "test")[0]).cube[40:136, 40:136]
+    return clean, noise.add_noise(clean, "gauss-95", np.random.default_rng(0))[0]
+
+
+def test_shipped_weights_denoise_and_settle(photo) -> None:
+    clean, noisy = photo
+    estimate = make("decsc", shifts=4)(noisy)
+    assert metrics.mpsnr(clean, estimate.cube) > metrics.mpsnr(clean, noisy) + 6
+    assert all(min(record.residuals) < 0.05 for record in estimate.record)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 15 / 255, 50 / 255])
+def test_shipped_weights_stay_stable_where_all_bands_have_one_noise_level(photo, sigma: float) -> None:
+    """They were trained on bands of different levels; anything else must not make f diverge."""
+    noisy = photo[0] + np.float32(sigma) * np.random.default_rng(1).standard_normal(photo[0].shape, dtype=np.float32)
+    assert metrics.mpsnr(photo[0], make("decsc", shifts=1)(noisy).cube) > 22
+
+
+def test_tiles_blend_without_borders(photo) -> None:
+    noisy = photo[1]
+    whole = make("decsc", shifts=1)(noisy).cube
+    denoise = make("decsc", shifts=1)
+    denoise.tile = 56
+    tiled = denoise(noisy)
+    assert len(tiled.record) == 4
+    error = tiled.cube - whole
+    np.testing.assert_allclose(tiled.cube[:40, :40], denoise(noisy[:56, :56]).cube[:40, :40], atol=1e-6)
+    assert metrics.mpsnr(whole, tiled.cube) > 38
+    inside, across = np.abs(np.diff(error[:40], axis=0)).mean(), np.abs(np.diff(error[38:44], axis=0)).mean()
+    assert across < 3 * inside

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from decsc_core.denoisers.tiling import ramp, reflect_bands, starts
+
+
+@pytest.mark.parametrize(("length", "piece", "step"), [(5, 9, 4), (9, 9, 4), (10, 9, 4), (46, 31, 15), (128, 31, 15), (1000, 256, 224)])
+def test_pieces_cover_everything_without_leaving_the_image(length: int, piece: int, step: int) -> None:
+    first = starts(length, piece, step)
+    covered = np.zeros(length, dtype=int)
+    for start in first:
+        covered[start : start + piece] += 1
+    assert covered.min() >= 1
+    assert first[0] == 0 and first[-1] == max(length - piece, 0)
+    assert all(b - a <= step for a, b in zip(first, first[1:]))
+
+
+def test_forty_six_bands_take_two_windows_as_in_the_paper() -> None:
+    assert starts(46, 31, 15) == [0, 15]
+
+
+def test_ramp_is_symmetric_positive_and_flat_inside() -> None:
+    weights = ramp(20, 4)
+    np.testing.assert_allclose(weights, weights[::-1])
+    np.testing.assert_allclose(weights[:5], [0.2, 0.4, 0.6, 0.8, 1.0])
+    assert (weights[4:-4] == 1).all() and weights.min() > 0
+
+
+def test_few_bands_are_reflected_without_repeating_the_last() -> None:
+    cube = np.arange(3.0)[None, None]
+    np.testing.assert_array_equal(reflect_bands(cube, 6)[0, 0], [0, 1, 2, 1, 0, 1])
+    assert reflect_bands(cube, 2).shape[2] == 3
+    np.testing.assert_array_equal(reflect_bands(cube[..., :1], 4)[0, 0], [0, 0, 0, 0])

@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+import spectral.io.envi as spy
+from skimage.io import imsave
+
+from decsc_core.scenes import Scene, SceneError, files, read, write
+
+UTM = "EPSG:32633"
+TRANSFORM = (30.0, 0.0, 400000.0, 0.0, -30.0, 5800000.0)
+WAVELENGTHS = np.array([450.0, 550.5, 650.25, 0.1 + 899.9])
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def numbers(rng) -> np.ndarray:
+    """A cube of digital numbers whose three sizes differ."""
+    return rng.integers(1, 9000, (6, 5, 4)).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
+        yield
+
+
+def make_tiff(path: Path, data: np.ndarray, **profile) -> None:
+    """A GeoTIFF as other programs write them, not through the code under test."""
+    height, width, bands = data.shape
+    georeference = {"crs": UTM, "transform": rasterio.Affine(*TRANSFORM)}
+    shape = {"height": height, "width": width, "count": bands, "dtype": data.dtype}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **georeference, **profile) as dataset:
+        for band in range(bands):
+            dataset.write(data[:, :, band], band + 1)
+            dataset.update_tags(band + 1, wavelength=str(WAVELENGTHS[band] * 10), wavelength_units="Angstroms")
+            dataset.update_tags(band + 1, STATISTICS_MEAN="12", gain="3")
+            dataset.set_band_description(band + 1, f"band {band}")
+        dataset.update_tags(sensor="test")
+
+
+def make_envi(path: Path, data: np.ndarray, interleave: str, **fields) -> None:
+    """An ENVI image written by SPy alone."""
+    header = {
+        "wavelength": [str(value / 1000) for value in WAVELENGTHS],
+        "wavelength units": "Micrometers",
+        "fwhm": ["0.01"] * 4,
+        "bbl": [1, 1, 0, 1],
+        "band names": ["a", "b", "c", "d"],
+        "description": "a test image",
+        "map info": ["UTM", "1", "1", "400000", "5800000", "30", "30", "33", "North", "WGS-84", "units=Meters"],
+        "sensor type": "Unknown",
+        **fields,
+    }
+    spy.save_image(str(path), data, interleave=interleave, metadata=header, ext=f".{interleave}")
+
+
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+def test_envi_comes_back_with_all_it_carried(tmp_path, numbers, interleave):
+    make_envi(tmp_path / "in.hdr", numbers, interleave)
+    scene = read(tmp_path / "in.hdr")
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+    np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+    assert scene.metadata["transform"] == TRANSFORM
+    assert scene.name == "in"
+
+    write(scene, tmp_path / "out.hdr")
+    assert sorted(file.name for file in tmp_path.glob("*out*")) == ["out.hdr", "out.img"]
+    header = spy.read_envi_header(tmp_path / "out.hdr")
+    before = spy.read_envi_header(tmp_path / "in.hdr")
+    assert header["interleave"] == interleave
+    for key in ("wavelength", "wavelength units", "fwhm", "bbl", "band names", "description", "map info"):
+        assert header[key] == before[key], key
+    again = read(tmp_path / "out.img")
+    assert again.metadata["interleave"] == interleave
+    np.testing.assert_array_equal(again.physical(), scene.physical())
+    np.testing.assert_array_equal(again.wavelengths, scene.wavelengths)
+    assert rasterio.open(tmp_path / "out.img").crs == rasterio.open(tmp_path / f"in.{interleave}").crs
+
+
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+def test_envi_data_file_is_interleaved_as_it_is_named(tmp_path, numbers, interleave):
+    write(Scene.from_physical(numbers, "s"), tmp_path / f"x.{interleave}")
+    assert spy.read_envi_header(tmp_path / "x.hdr")["interleave"] == interleave
+    stored = np.fromfile(tmp_path / f"x.{interleave}", np.float32)
+    order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
+    np.testing.assert_allclose(stored, numbers.transpose(order).ravel(), atol=2e-3)
+
+
+def test_envi_ignore_value_is_masked_and_written_back(tmp_path, numbers):
+    numbers[2:4, 1:3] = -999
+    make_envi(tmp_path / "in.hdr", numbers, "bil", **{"data ignore value": -999})
+    scene = read(tmp_path / "in.bil")
+    assert scene.nodata.sum() == 4 and scene.nodata[2:4, 1:3].all()
+    assert scene.cube.min() > -0.1, "the ignore value must not take part in the scaling"
+    write(scene.with_cube(scene.cube * 0.5), tmp_path / "out.dat")
+    stored = spy.open(str(tmp_path / "out.hdr"), str(tmp_path / "out.dat")).open_memmap(interleave="bip")
+    np.testing.assert_array_equal(stored[2:4, 1:3], -999)
+    assert float(spy.read_envi_header(tmp_path / "out.hdr")["data ignore value"]) == -999
+    np.testing.assert_array_equal(read(tmp_path / "out.dat").nodata, scene.nodata)
+
+
+def test_envi_reflectance_scale_big_endian_and_header_offset(tmp_path, numbers):
+    header = {"reflectance scale factor": 10000, "wavelength": WAVELENGTHS, "wavelength units": "nm"}
+    spy.save_image(str(tmp_path / "a.hdr"), numbers, interleave="bip", byteorder="big", metadata=header)
+    data = (tmp_path / "a.img").read_bytes()
+    (tmp_path / "a.img").write_bytes(b"1234567" + data)
+    text = (tmp_path / "a.hdr").read_text().replace("header offset = 0", "header offset = 7")
+    (tmp_path / "a.hdr").write_text(text)
+    scene = read(tmp_path / "a.hdr")
+    assert (scene.scale, scene.offset) == (1.0, 0.0)
+    np.testing.assert_allclose(scene.cube, numbers / 10000, rtol=1e-6)
+    write(scene, tmp_path / "b.hdr")
+    np.testing.assert_array_equal(read(tmp_path / "b.hdr").physical(), scene.physical())
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("Nanometers", 0.5), ("um", 500), ("Angstroms", 0.05), ("Unknown", 500), ("Index", None), ("Wavenumber", 2e7)],
+)
+def test_envi_wavelength_units(tmp_path, numbers, unit, expected):
+    header = {"wavelength": [0.5, 0.6, 0.7, 0.8], "wavelength units": unit}
+    spy.save_image(str(tmp_path / "a.hdr"), numbers, metadata=header)
+    wavelengths = read(tmp_path / "a.hdr").wavelengths
+    assert (wavelengths is None) if expected is None else wavelengths[0] == pytest.approx(expected)
+
+
+def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    (tmp_path / "a.hdr").rename(tmp_path / "a.bsq.hdr")
+    for name in ("a.bsq", "a.bsq.hdr"):
+        np.testing.assert_allclose(read(tmp_path / name).physical(), numbers, atol=2e-3)
+    (tmp_path / "a.bsq.hdr").unlink()
+    with pytest.raises(SceneError, match=r"a\.bsq: no ENVI header beside it; expected a\.hdr or a\.bsq\.hdr"):
+        read(tmp_path / "a.bsq")
+
+
+def test_envi_never_leaves_two_data_files_for_one_header(tmp_path, numbers):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    scene = read(tmp_path / "a.hdr")
+    with pytest.raises(SceneError, match=r"a\.bsq is already beside a\.hdr"):
+        write(scene, tmp_path / "a.hdr")
+    write(scene, tmp_path / "a.bsq")
+    (tmp_path / "a.dat").write_bytes(b"")
+    with pytest.raises(SceneError, match="several data files"):
+        read(tmp_path / "a.hdr")
+
+
+def test_geotiff_comes_back_with_all_it_carried(tmp_path, numbers):
+    numbers[0, 0] = numbers[3, 2:] = -1
+    make_tiff(tmp_path / "in.tif", numbers, nodata=-1)
+    scene = read(tmp_path / "in.tif")
+    np.testing.assert_array_equal(scene.nodata, numbers[:, :, 0] == -1)
+    np.testing.assert_allclose(scene.physical()[~scene.nodata], numbers[~scene.nodata], atol=2e-3)
+    np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+
+    write(scene, tmp_path / "out.tiff")
+    with rasterio.open(tmp_path / "out.tiff") as out, rasterio.open(tmp_path / "in.tif") as source:
+        assert (out.crs, out.transform, out.nodata) == (source.crs, source.transform, source.nodata)
+        assert out.descriptions == source.descriptions
+        assert out.tags()["sensor"] == "test"
+        assert out.tags(1)["gain"] == "3" and "STATISTICS_MEAN" not in out.tags(1)
+        assert set(out.dtypes) == {"float32"}
+        np.testing.assert_allclose(out.read().transpose(1, 2, 0), numbers, atol=2e-3)
+    again = read(tmp_path / "out.tiff")
+    np.testing.assert_array_equal(again.wavelengths, scene.wavelengths)
+    np.testing.assert_array_equal(again.nodata, scene.nodata)
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), -1.7976931348623157e308])
+def test_geotiff_nodata_that_is_nan_or_beyond_float32(tmp_path, rng, nodata):
+    data = rng.random((6, 5, 4))
+    data[1, 1], data[2, 2, 3] = nodata, nodata
+    make_tiff(tmp_path / "in.tif", data, nodata=nodata)
+    scene = read(tmp_path / "in.tif")
+    assert scene.nodata.sum() == 1 and scene.missing().sum() == 5
+    write(scene, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert np.isnan(out.nodata)
+        np.testing.assert_array_equal(np.isnan(out.read().transpose(1, 2, 0)), data != np.clip(data, 0, 1))
+    np.testing.assert_array_equal(read(tmp_path / "out.tif").missing(), scene.missing())
+
+
+def test_geotiff_area_or_point_does_not_move_the_image(tmp_path, numbers):
+    make_tiff(tmp_path / "in.tif", numbers)
+    with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.update_tags(AREA_OR_POINT="Point")
+    write(read(tmp_path / "in.tif"), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out, rasterio.open(tmp_path / "in.tif") as source:
+        assert out.transform == source.transform and out.tags()["AREA_OR_POINT"] == "Point"
+
+
+def test_envi_and_geotiff_exchange_what_both_can_carry(tmp_path, numbers):
+    numbers[1, 1] = -7
+    make_envi(tmp_path / "in.hdr", numbers, "bil", **{"data ignore value": -7})
+    source = read(tmp_path / "in.hdr")
+    write(source, tmp_path / "there.tif")
+    there = read(tmp_path / "there.tif")
+    write(there, tmp_path / "back.hdr")
+    back = read(tmp_path / "back.hdr")
+    for scene in (there, back):
+        np.testing.assert_allclose(scene.physical(), source.physical(), atol=2e-3)
+        np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+        np.testing.assert_array_equal(scene.nodata, source.nodata)
+        assert scene.metadata["band_names"] == ("a", "b", "c", "d")
+        assert scene.metadata["transform"] == TRANSFORM
+        assert rasterio.CRS.from_wkt(scene.metadata["crs"]).to_epsg() == 32633
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_mat_keeps_axes_names_and_version(tmp_path, numbers, version):
+    path = tmp_path / "in.mat"
+    if version == "5":
+        scipy.io.savemat(path, {"paris": numbers, "bands": WAVELENGTHS / 1000, "mask": np.ones((6, 5))})
+    else:
+        with h5py.File(path, "w") as file:
+            file["paris"], file["bands"] = numbers.transpose(), WAVELENGTHS[:, None] / 1000
+            file["mask"] = np.ones((5, 6))
+            file.create_group("#refs#")
+    scene = read(path)
+    assert scene.cube.shape == (6, 5, 4)
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+    np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+
+    write(scene, tmp_path / "out.mat")
+    assert h5py.is_hdf5(tmp_path / "out.mat") == (version == "7.3")
+    if version == "5":
+        out = scipy.io.loadmat(tmp_path / "out.mat")["paris"]
+    else:
+        assert (tmp_path / "out.mat").read_bytes()[:19] == b"MATLAB 7.3 MAT-file"
+        assert struct.unpack("<H", (tmp_path / "out.mat").read_bytes()[124:126]) == (0x0200,)
+        with h5py.File(tmp_path / "out.mat") as file:
+            assert file["paris"].attrs["MATLAB_class"] == b"single"
+            out = file["paris"][()].transpose()
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, numbers, atol=2e-3)
+    np.testing.assert_allclose(read(tmp_path / "out.mat").wavelengths, WAVELENGTHS)
+
+
+def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
+    scipy.io.savemat(tmp_path / "a.mat", {"first": numbers, "rad": numbers + 1, "t": 3})
+    np.testing.assert_allclose(read(tmp_path / "a.mat").physical(), numbers + 1, atol=2e-3)
+    for other in ("second", "cube"):
+        scipy.io.savemat(tmp_path / "b.mat", {"img" if other == "cube" else "first": numbers, other: numbers})
+        with pytest.raises(SceneError, match=rf"b\.mat: several .* {other} 6x5x4"):
+            read(tmp_path / "b.mat")
+    scipy.io.savemat(tmp_path / "c.mat", {"flat": numbers[:, :, 0], "text": "hello"})
+    with pytest.raises(SceneError, match=r"c\.mat: no numeric .* three dimensions \(numeric ones: flat 6x5\)"):
+        read(tmp_path / "c.mat")
+
+
+def test_npy_and_npz_round_trip(tmp_path, numbers):
+    scene = Scene.from_physical(numbers, "my scene", wavelengths=WAVELENGTHS)
+    for name in ("a.npy", "b.npz"):
+        write(scene, tmp_path / name)
+        np.testing.assert_array_equal(read(tmp_path / name).physical(), scene.physical())
+    again = read(tmp_path / "b.npz")
+    assert again.name == "my scene"
+    np.testing.assert_array_equal(again.wavelengths, WAVELENGTHS)
+
+
+def test_npz_with_scale_and_offset_and_a_mask(tmp_path, numbers):
+    mask = np.zeros((6, 5), bool)
+    mask[2] = True
+    stored = numbers.astype(np.uint16)
+    np.savez(tmp_path / "a.npz", cube=stored, scale=1e-4, offset=-0.1, nodata=mask)
+    scene = read(tmp_path / "a.npz")
+    assert (scene.scale, scene.offset, scene.name) == (1.0, 0.0, "a")
+    np.testing.assert_allclose(scene.cube[~mask], stored[~mask] * 1e-4 - 0.1, atol=1e-7)
+    write(scene, tmp_path / "b.npz")
+    np.testing.assert_array_equal(read(tmp_path / "b.npz").nodata, mask)
+    write(scene, tmp_path / "b.npy")
+    np.testing.assert_array_equal(np.isnan(np.load(tmp_path / "b.npy")).all(axis=2), mask)
+
+
+def test_shared_cave_is_read_exactly(shared):
+    path = shared / "data" / "cave_cd.npz"
+    scene = read(path)
+    with np.load(path) as archive:
+        expected = archive["cube"] * float(archive["scale"])
+    assert (scene.scale, scene.offset) == (1.0, 0.0)
+    np.testing.assert_array_equal(scene.cube, expected.astype(np.float32))
+
+
+def make_cave(folder: Path, cube: np.ndarray) -> None:
+    folder.mkdir(parents=True)
+    for band in range(cube.shape[2]):
+        imsave(folder / f"toy_ms_{band + 1:02d}.png", cube[:, :, band], check_contrast=False)
+
+
+def test_cave_folder(tmp_path, rng):
+    sixteen = rng.integers(0, 65536, (8, 9, 31), dtype=np.uint16)
+    make_cave(tmp_path / "toy_ms" / "toy_ms", sixteen)
+    (tmp_path / "toy_ms" / "toy_ms" / "Thumbs.db").write_bytes(b"x")
+    for folder in (tmp_path / "toy_ms", tmp_path / "toy_ms" / "toy_ms"):
+        scene = read(folder)
+        assert scene.name == "toy"
+        np.testing.assert_array_equal(scene.cube, sixteen.astype(np.float32) / np.float32(65535))
+        np.testing.assert_array_equal(scene.wavelengths, np.arange(400, 701, 10))
+    (tmp_path / "toy_ms" / "toy_ms" / "toy_ms_07.png").unlink()
+    with pytest.raises(SceneError, match=r"toy_ms: band images .* a CAVE folder has \*_01.png to \*_31.png"):
+        read(tmp_path / "toy_ms")
+    with pytest.raises(SceneError, match="no band images"):
+        read(tmp_path)
+
+
+def test_cave_folder_of_8_bit_colour_images(tmp_path, rng):
+    grey = rng.integers(0, 256, (8, 9, 31), dtype=np.uint8)
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    for band in range(31):
+        imsave(folder / f"toy_{band + 1:02d}.png", np.dstack([grey[:, :, band]] * 3 + [np.full((8, 9), 255, np.uint8)]))
+    np.testing.assert_array_equal(read(folder).cube, grey.astype(np.float32) / np.float32(255))
+
+
+def test_undeclared_nan_is_refused_with_file_and_count(tmp_path, rng):
+    data = rng.random((6, 5, 4))
+    data[0, 0, :3] = np.nan
+    np.save(tmp_path / "a.npy", data)
+    np.savez(tmp_path / "a.npz", cube=data, name="elsewhere")
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": data})
+    spy.save_image(str(tmp_path / "a.hdr"), data)
+    make_tiff(tmp_path / "a.tif", data)
+    for name in ("a.npy", "a.npz", "a.mat", "a.hdr", "a.img", "a.tif"):
+        with pytest.raises(SceneError) as error:
+            read(tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ") and "3 values are NaN" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a5.mat", "a73.mat", "a.img", "a.tif", "a_ms"])
+def test_a_truncated_file_is_one_clear_line(tmp_path, rng, name):
+    scene = Scene.from_physical(rng.random((16, 15, 14)), "a")
+    if name == "a_ms":
+        make_cave(tmp_path / "a_ms", rng.integers(0, 65536, (16, 15, 31), dtype=np.uint16))
+        victim = tmp_path / "a_ms" / "toy_ms_05.png"
+    else:
+        victim = tmp_path / name
+        if name == "a73.mat":
+            scene.metadata["mat_version"] = "7.3"
+        write(scene, victim)
+    content = victim.read_bytes()
+    victim.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SceneError) as error:
+        read(tmp_path / name)
+    message = str(error.value)
+    assert message.startswith(str(tmp_path / name)) and "\n" not in message
+    assert "damaged" in message or "truncated" in message
+
+
+@pytest.mark.parametrize("extension", [".npy", ".npz", ".mat", ".hdr", ".tif"])
+def test_a_file_of_another_format_is_one_clear_line(tmp_path, extension):
+    (tmp_path / f"a{extension}").write_text("this is a poem")
+    (tmp_path / "a.img").write_text("this is a poem")
+    with pytest.raises(SceneError) as error:
+        read(tmp_path / f"a{extension}")
+    assert str(error.value).startswith(f"{tmp_path / 'a'}{extension}") and "\n" not in str(error.value)
+
+
+def test_envi_header_of_another_image_names_both_sizes(tmp_path, numbers):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    (tmp_path / "a.hdr").write_text((tmp_path / "a.hdr").read_text().replace("lines = 6", "lines = 7"))
+    with pytest.raises(SceneError, match=r"a\.bsq: the file has 240 bytes but its header a\.hdr asks for 280"):
+        read(tmp_path / "a.hdr")
+
+
+def test_paths_that_cannot_be(tmp_path, numbers):
+    scene = Scene.from_physical(numbers, "s")
+    with pytest.raises(SceneError, match="there is no such file or folder"):
+        read(tmp_path / "none.tif")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    for action in (lambda: read(tmp_path / "a.jpg"), lambda: write(scene, tmp_path / "a.jpg")):
+        with pytest.raises(SceneError, match=r"'\.jpg' is not known; supported: \.hdr, .*\.tif.*\.mat.*\.npy, \.npz"):
+            action()
+    with pytest.raises(SceneError, match=r"deep/a\.tif: the folder .*deep does not exist"):
+        write(scene, tmp_path / "deep" / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, numbers, monkeypatch, name):
+    scene = Scene.from_physical(numbers, "s")
+    write(scene, tmp_path / name)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(scene.with_cube(scene.cube * 0), tmp_path / name)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
+def test_a_write_that_breaks_half_way_leaves_nothing(tmp_path, numbers, name):
+    scene = Scene.from_physical(numbers, "s")
+    scene.metadata.update(crs="no such system", transform=TRANSFORM, variable=3)
+    object.__setattr__(scene, "physical", lambda: (_ for _ in ()).throw(RuntimeError("half way")))
+    with pytest.raises(Exception):  # noqa: B017  any failure will do
+        write(scene, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_replaces_the_file(tmp_path, numbers):
+    scene = Scene.from_physical(numbers, "s")
+    for name in ("a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"):
+        write(scene, tmp_path / name)
+        write(scene.with_cube(scene.cube * 0), tmp_path / name)
+        np.testing.assert_allclose(read(tmp_path / name).physical(), scene.offset)

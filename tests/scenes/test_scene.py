@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from decsc_core.scenes import Scene, SceneError
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_reflectance_like_floats_are_left_alone(rng):
+    noisy = (rng.random((20, 20, 5)) + 0.1 * rng.standard_normal((20, 20, 5))).astype(np.float32)
+    assert noisy.min() < 0 and noisy.max() > 1
+    scene = Scene.from_physical(noisy, "noisy")
+    assert (scene.scale, scene.offset) == (1.0, 0.0)
+    np.testing.assert_array_equal(scene.cube, noisy)
+    np.testing.assert_array_equal(scene.physical(), noisy)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32, np.float64])
+def test_digital_numbers_map_their_percentiles_to_0_and_1_and_come_back(rng, dtype):
+    numbers = rng.integers(-200 if np.dtype(dtype).kind != "u" else 0, 9000, (30, 30, 7)).astype(dtype)
+    scene = Scene.from_physical(numbers, "numbers")
+    np.testing.assert_allclose(np.percentile(scene.cube, [0.1, 99.9]), [0, 1], atol=1e-6)
+    assert scene.cube.min() < 0 and scene.cube.max() > 1, "values beyond the percentiles must not be clipped"
+    assert scene.cube.dtype == scene.physical().dtype == np.float32
+    # float32 resolves 9000 to 5e-4, and the cube's own rounding adds as much again
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+
+
+def test_integers_are_mapped_even_when_most_look_like_reflectance():
+    counts = np.ones((10, 10, 2), np.uint8)
+    counts[:2, 0] = 200
+    assert Scene.from_physical(counts, "counts").cube.max() == 1
+    assert Scene.from_physical(counts.astype(np.float32), "floats").cube.max() == 200
+    constant = Scene.from_physical(np.full((4, 4, 2), 7, np.int32), "constant")
+    np.testing.assert_array_equal(constant.cube, 0)
+    np.testing.assert_array_equal(constant.physical(), 7)
+
+
+def test_sparse_data_use_their_full_range():
+    data = np.zeros((100, 100, 2))
+    data[3, 4, 1] = 500.0
+    scene = Scene.from_physical(data + 10, "spark")
+    assert scene.cube.max() == pytest.approx(1)
+    np.testing.assert_allclose(scene.physical(), data + 10)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_with_their_count(rng, bad):
+    data = rng.random((5, 6, 3))
+    data[0, :2, 1] = bad
+    with pytest.raises(SceneError, match=r"^broken: 2 values are NaN or infinite and not declared"):
+        Scene.from_physical(data, "broken")
+    with pytest.raises(SceneError, match="2 values"):
+        Scene(data.astype(np.float32), "broken")
+
+
+@pytest.mark.parametrize("data", [np.zeros((4, 4)), np.zeros((4, 0, 2)), np.zeros((2, 2, 2), complex)])
+def test_what_is_no_cube_is_refused(data):
+    with pytest.raises(SceneError, match="^odd: "):
+        Scene.from_physical(data, "odd")
+
+
+def test_sizes_beside_the_cube_must_agree(rng):
+    cube = rng.random((4, 5, 3))
+    with pytest.raises(SceneError, match="2 wavelengths for 3 bands"):
+        Scene(cube, "s", wavelengths=np.array([1.0, 2.0]))
+    with pytest.raises(SceneError, match=r"no-data mask is \(5, 4\) but must be \(4, 5\)"):
+        Scene(cube, "s", nodata=np.zeros((5, 4), bool))
+
+
+def test_missing_pixels_are_filled_from_the_nearest_and_do_not_count(rng):
+    data = rng.integers(1000, 2000, (12, 12, 4)).astype(np.float32)
+    data[:, 5:] = -9999
+    missing = data == -9999
+    scene = Scene.from_physical(data, "half", missing=missing)
+    np.testing.assert_array_equal(scene.nodata, missing[:, :, 0])
+    np.testing.assert_allclose(scene.physical()[:, 5:], np.repeat(data[:, 4:5], 7, axis=1), atol=1e-3)
+    assert scene.offset >= 1000
+    np.testing.assert_array_equal(scene.missing(), missing)
+    assert "missing" not in scene.metadata
+
+
+def test_partly_missing_values_and_empty_bands_are_filled_and_remembered(rng):
+    data = rng.random((9, 9, 4))
+    missing = np.zeros(data.shape, bool)
+    missing[:, :, 2] = True
+    missing[4, 4, 0] = True
+    data[missing] = np.nan
+    scene = Scene.from_physical(data, "gaps", missing=missing)
+    assert scene.nodata is None
+    np.testing.assert_allclose(scene.cube[:, :, 2], data[:, :, 1])
+    assert scene.cube[4, 4, 0] in data[3:6, 3:6, 0].astype(np.float32)
+    np.testing.assert_array_equal(scene.missing(), missing)
+
+
+def test_a_cube_without_any_data_is_refused():
+    with pytest.raises(SceneError, match="at least one pixel"):
+        Scene.from_physical(np.zeros((3, 3, 2)), "void", missing=np.ones((3, 3, 2), bool))
+
+
+def test_with_cube_keeps_everything_else(rng):
+    scene = Scene(rng.random((4, 5, 3)), "s", np.array([400.0, 500, 600]), 2.0, 1.0, metadata={"crs": "x"})
+    other = scene.with_cube(np.zeros((4, 5, 3)), "zero")
+    assert (other.name, other.scale, other.offset, other.metadata) == ("zero", 2.0, 1.0, {"crs": "x"})
+    np.testing.assert_array_equal(other.wavelengths, scene.wavelengths)
+    np.testing.assert_array_equal(other.physical(), 1)
+    with pytest.raises(SceneError, match=r"\(4, 5, 2\) but the scene is \(4, 5, 3\)"):
+        scene.with_cube(np.zeros((4, 5, 2)))
+
+
+def test_physical_is_a_copy(rng):
+    scene = Scene(rng.random((3, 3, 2)), "s")
+    before = scene.cube.copy()
+    scene.physical()[:] = 7
+    np.testing.assert_array_equal(scene.cube, before)
+
+
+def test_sha256_depends_on_values_and_shape_only(rng):
+    cube = rng.random((4, 6, 2)).astype(np.float32)
+    scene = Scene(cube, "a")
+    assert scene.sha256() == hashlib.sha256(b"(4, 6, 2)" + cube.tobytes()).hexdigest()
+    assert scene.sha256() == Scene(np.asfortranarray(cube), "b").sha256()
+    assert scene.sha256() != Scene(cube.reshape(6, 4, 2), "a").sha256()
+    assert scene.sha256() != Scene(np.nextafter(cube, np.float32(2)), "a").sha256()

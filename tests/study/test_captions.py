@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from decsc_core.noise import CASES
+from decsc_core.scenes import Scene
+from decsc_core.study import captions, evaluate, paper
+
+STORY = {
+    "training": {"dataset": "cave", "case": "gauss-95", "seed": 0},
+    "seconds": 5700.0,
+    "patches": 22_000,
+    "environment": {"device": "cpu"},
+}
+WEIGHTS = {"file": "decsc-small-gauss-95.safetensors", "sha256": "ab" * 32, "story": STORY}
+
+
+def test_every_case_has_a_name_in_print():
+    assert set(captions.CASES) == set(CASES)
+
+
+def test_stand_ins_are_named():
+    assert "standing in for ICVL" in captions.describe_data("photos")
+    assert captions.describe_data("icvl") == "Data: ICVL."
+
+
+def test_the_budget_comes_from_the_story_of_the_weights():
+    text = captions.describe_weights("decsc", WEIGHTS)
+    for part in (
+        "DECSC",
+        "decsc-small-gauss-95.safetensors",
+        "abababababab",
+        "CAVE",
+        "95 minutes",
+        "22,000 patches",
+        "cpu",
+    ):
+        assert part in text
+    assert "22,001" in captions.describe_weights("decsc", WEIGHTS | {"story": STORY | {"patches": 22_001}})
+    assert captions.describe_weights("tv", None) == ""
+    assert captions.describe_weights("decsc", WEIGHTS | {"story": {}}).endswith("(SHA-256 abababababab).")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(90, "90 seconds"), (5700, "95 minutes"), (5 * 3600, "5 hours")])
+def test_durations(seconds, text):
+    assert f"for {text} on" in captions.describe_weights("decsc", WEIGHTS | {"story": STORY | {"seconds": seconds}})
+
+
+def test_missing_peers_are_those_of_the_paper():
+    assert captions.missing_peers(["noisy", "decsc", "tv"]).startswith(
+        "Rows of the paper that are not here: BM4D, MTSNMF"
+    )
+    assert captions.missing_peers(list(paper.METHODS)) == ""
+
+
+def test_rows_are_described_and_traced(tmp_path, monkeypatch):
+    scene = Scene(np.random.default_rng(0).random((16, 16, 31), dtype=np.float32), "north")
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scene)
+    rows = evaluate.score_rows("quick", "photos", "corr", "noisy", seed=2, folder=tmp_path, scenes=["north"])
+    text = captions.describe_rows(rows, tmp_path)
+    assert text.startswith("Noise with spectrally correlated variance; 1 test scene. Data: Embedded photographs")
+    traced = captions.provenance(rows, tmp_path)
+    assert traced["scenes"] == {"north": scene.sha256()} and traced["seed"] == 2 and traced["case"] == "corr"
+    assert traced["methods"]["noisy"]["code"] == rows["code"].iloc[0]
+
+
+def test_table_2_is_as_printed():
+    """Spot checks against the corners of the printed table, and the order of its columns."""
+    table = paper.table2().set_index(["case", "method"])
+    assert len(table) == 5 * 14
+    assert tuple(table.loc[("gauss-15", "noisy")]) == (33.18, 0.6168, 0.3368)
+    assert tuple(table.loc[("gauss-95", "decsc")]) == (45.64, 0.9848, 0.0387)
+    assert tuple(table.loc[("corr", "sert")]) == (48.66, 0.9966, 0.0351)
+    assert tuple(table.loc[("mixture", "e3dtv")]) == (34.90, 0.9041, 0.1468)
+    assert list(dict.fromkeys(method for _, method in table.index)) == list(paper.METHODS)

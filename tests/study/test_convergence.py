@@ -1,0 +1,150 @@
+"""study.convergence: traces against repeating f by hand, the table against deq.solve and the network itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core import deq, metrics
+from decsc_core.model import DECSC, preset
+from decsc_core.model.decsc import Layer
+from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
+from decsc_core.scenes import Scene
+from decsc_core.study import convergence
+from decsc_core.study.evaluate import noisy_cube
+
+BANDS, SHIFTS = 5, 3
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    y, x, b = np.meshgrid(np.arange(30), np.arange(26), np.arange(BANDS), indexing="ij")
+    return Scene((0.5 + 0.4 * np.sin(y / 3 + b / 2) * np.cos(x / 4)).astype(np.float32), "waves")
+
+
+def network(gain: float) -> DECSC:
+    """An untrained network whose difference convolution is scaled by `gain`: small ones make f contract, large ones not."""
+    model = DECSC(preset("tiny", bands=BANDS), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in model.prior_unshared.difference.parameters():
+            parameter *= gain
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def contraction() -> DECSC:
+    return network(0.2)
+
+
+@pytest.fixture(scope="module")
+def pair(scene) -> tuple[np.ndarray, np.ndarray]:
+    return convergence.centre(scene.cube, 20), convergence.centre(noisy_cube(scene, "gauss-55", 3), 20)
+
+
+def by_hand(model: DECSC, noisy: np.ndarray) -> tuple[Layer, list]:
+    shifts = spread_shifts(model.config.stride, SHIFTS)
+    image = torch.from_numpy(noisy.transpose(2, 0, 1).copy())[None]
+    return Layer(model, split_shifts(image, model.config.kernel, model.config.stride, shifts)), shifts
+
+
+def test_centre_is_the_middle_and_never_larger_than_the_cube():
+    cube = np.arange(7 * 4 * 2).reshape(7, 4, 2)
+    np.testing.assert_array_equal(convergence.centre(cube, 3), cube[2:5, 0:3])
+    np.testing.assert_array_equal(convergence.centre(cube, 9), cube)
+
+
+def test_picard_is_f_repeated(contraction, pair):
+    clean, noisy = pair
+    curve, _ = convergence.trace(contraction, clean, noisy, "picard", shifts=SHIFTS, evaluations=4)
+    layer, shifts = by_hand(contraction, noisy)
+    with torch.no_grad():
+        z = layer.initial()
+        for k in range(5):
+            copies = crop_shifts(sum(layer.reconstruct(z)), noisy.shape[:2], contraction.config.stride, shifts)
+            image = copies.mean(0)[0].numpy().transpose(1, 2, 0)
+            fz = layer(z)
+            residual = ((fz - z).norm(dim=1) / fz.norm(dim=1)).numpy()
+            row = curve.loc[k]
+            assert row["evaluations"] == k
+            assert row["psnr"] == pytest.approx(metrics.mpsnr(clean, image), abs=1e-4)
+            assert row["residual"] == pytest.approx(np.median(residual), rel=1e-3)
+            assert row["worst"] == pytest.approx(residual.max(), rel=1e-3)
+            z = fz
+    assert len(curve) == 5
+
+
+@pytest.mark.parametrize("method", convergence.METHODS)
+def test_converged_counts_the_copies_that_the_solver_would_have_stopped(contraction, pair, method):
+    clean, noisy = pair
+    curve, _ = convergence.trace(contraction, clean, noisy, method, shifts=SHIFTS, evaluations=60)
+    layer, _ = by_hand(contraction, noisy)
+    settings = asdict(replace(contraction.config.solver, method=method, max_iter=61))
+    with torch.no_grad():
+        stopped = deq.solve(layer, layer.initial(), **settings)
+    assert stopped.converged.all()
+    for k, share in zip(curve["evaluations"], curve["converged"]):
+        assert share == (stopped.iterations <= k + 1).double().mean()
+    assert curve["worst"].min() < convergence.TOLERANCE / 10, "the trace must go on after the tolerance is met"
+
+
+@pytest.mark.parametrize("gain, settles", [(0.2, True), (1.5, False)])
+def test_the_radius_tells_whether_repetition_settles(pair, gain, settles):
+    clean, noisy = pair
+    model = network(gain)
+    curve, _ = convergence.trace(model, clean, noisy, "picard", shifts=SHIFTS, evaluations=60)
+    _, solution = convergence.trace(model, clean, noisy, "anderson", shifts=SHIFTS, evaluations=60)
+    radius = convergence.radius(model, noisy, solution.z, shifts=SHIFTS, seed=0)
+    assert radius.shape == (SHIFTS,)
+    assert (radius.max() < 1) == settles
+    assert (curve["worst"].iloc[-1] < convergence.TOLERANCE) == settles
+
+
+def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene):
+    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
+    curves, table = convergence.study(contraction, scenes, "gauss-55", 3, side=20, shifts=SHIFTS, evaluations=40)
+    assert list(zip(table["scene"], table["method"])) == [
+        (s.name, method) for s in scenes for method in (*convergence.METHODS, "network")
+    ]
+    assert len(curves) == 2 * len(convergence.METHODS) * 41
+    assert (table["converged"] == 1).all() and (table["radius"] < 1).all()
+
+    clean, noisy = convergence.centre(scene.cube, 20), convergence.centre(noisy_cube(scene, "gauss-55", 3), 20)
+    with torch.no_grad():
+        shifts = spread_shifts(contraction.config.stride, SHIFTS)
+        output = contraction(torch.from_numpy(noisy.transpose(2, 0, 1).copy())[None], shifts)
+    row = table[(table["scene"] == "waves") & (table["method"] == "network")].iloc[0]
+    assert row["psnr"] == pytest.approx(metrics.mpsnr(clean, output.image[0].numpy().transpose(1, 2, 0)), abs=1e-4)
+    assert row["evaluations"] == output.solution.iterations.max() + len(contraction.config.phantom)
+
+    anderson = table[(table["scene"] == "waves") & (table["method"] == "anderson")].iloc[0]
+    curve = curves[(curves["scene"] == "waves") & (curves["method"] == "anderson")]
+    assert anderson["evaluations"] == output.solution.iterations.max()
+    assert anderson["best_psnr"] == curve["psnr"].max() == curve.set_index("evaluations")["psnr"][anderson["best_at"]]
+    assert anderson["psnr"] == curve["psnr"].iloc[-1]
+
+
+def test_a_method_that_does_not_settle_has_no_count(scene):
+    _, table = convergence.study(network(1.5), [scene], "gauss-55", 3, side=20, shifts=SHIFTS, evaluations=20)
+    picard = table[table["method"] == "picard"].iloc[0]
+    assert np.isnan(picard["evaluations"]) and picard["converged"] < 1 and picard["residual"] > convergence.TOLERANCE
+    assert picard["radius"] > 1
+
+
+def test_other_band_numbers_are_refused(contraction):
+    cube = np.zeros((16, 16, 7), np.float32)
+    with pytest.raises(ValueError, match="7 bands, the network 5"):
+        convergence.trace(contraction, cube, cube, "picard", shifts=1, evaluations=2)
+
+
+def test_the_figure_shows_means_over_scenes(contraction, scene):
+    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
+    curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, side=20, shifts=1, evaluations=5)
+    figure = convergence.draw(curves, trained=(2, 4))
+    lines = figure.axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["Picard", "Anderson", "Broyden"]
+    for line, method in zip(lines, convergence.METHODS):
+        at_3 = curves[(curves["method"] == method) & (curves["evaluations"] == 3)]
+        assert line.get_ydata()[3] == pytest.approx(at_3["psnr"].mean())

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from decsc_core import metrics, weights
+from decsc_core.denoisers import Denoiser, Estimate, Record
+from decsc_core.model import DECSC, preset
+from decsc_core.scenes import Scene
+from decsc_core.study import evaluate
+
+SCENES = ("north", "south")
+
+
+@pytest.fixture
+def scenes(monkeypatch) -> dict[str, Scene]:
+    """Two small scenes in place of a data set's; the test may change them."""
+    rng = np.random.default_rng(0)
+    cubes = {name: Scene(rng.random((20, 18, 31), dtype=np.float32), name) for name in SCENES}
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: cubes[name])
+    monkeypatch.setattr(evaluate, "scene_names", lambda dataset, split: SCENES)
+    return cubes
+
+
+@pytest.fixture
+def halving(monkeypatch) -> list[np.ndarray]:
+    """A method called `decsc` that halves the cube; what it is given is listed."""
+    seen = []
+
+    class Halving(Denoiser):
+        name, kind = "decsc", "model-driven"
+
+        def _denoise(self, noisy, progress):
+            seen.append(noisy.copy())
+            return Estimate(noisy / 2, [Record([0.5, 0.25], 2, True), None, Record([0.5, 0.125, 0.0625], 4, True)])
+
+    monkeypatch.setattr(evaluate, "make", lambda name, **options: Halving())
+    return seen
+
+
+def score(folder, method="decsc", **changed):
+    return evaluate.score_rows("quick", "photos", "corr", method, **{"seed": 3, "folder": folder} | changed)
+
+
+def test_rows_hold_the_scores_and_the_evidence(tmp_path, scenes, halving):
+    rows = score(tmp_path)
+    assert tuple(rows.columns) == evaluate.COLUMNS
+    assert list(rows["scene"]) == list(SCENES)
+    for (_, row), scene, noisy in zip(rows.iterrows(), scenes.values(), halving):
+        expected = metrics.scores(scene.cube, noisy / 2)
+        assert {name: row[name] for name in expected} == expected
+    assert set(rows["iterations"]) == {3.0} and set(rows["residual"]) == {0.25}
+    assert (rows["seconds"] >= 0).all() and (rows["memory_mb"] > 20).all()
+    assert set(rows["weights"]) == {""}
+
+
+def test_a_method_without_iterations_leaves_them_empty(tmp_path, scenes):
+    rows = score(tmp_path, "noisy")
+    assert rows[["iterations", "residual"]].isna().all(axis=None)
+    assert rows["psnr"].iloc[0] == metrics.mpsnr(scenes["north"].cube, evaluate.noisy_cube(scenes["north"], "corr", 3))
+
+
+def test_noise_depends_on_seed_and_name_alone(tmp_path, scenes, halving):
+    score(tmp_path / "both")
+    score(tmp_path / "one", scenes=["south"])
+    assert np.array_equal(halving[1], halving[2])
+    north, south = (noisy - scene.cube for noisy, scene in zip(halving, scenes.values()))
+    assert not np.allclose(north, south, atol=1e-3)
+    other = evaluate.noisy_cube(scenes["south"], "corr", 4)
+    assert not np.array_equal(other, halving[1])
+
+
+def test_the_same_inputs_are_not_computed_again(tmp_path, scenes, halving):
+    first = score(tmp_path)
+    again = score(tmp_path)
+    assert len(halving) == 2
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+
+
+@pytest.mark.parametrize("changed", [{"seed": 4}, {"shifts": 2}, {"scenes": ["south", "north"][:1]}])
+def test_a_changed_option_computes_again(tmp_path, scenes, halving, changed):
+    score(tmp_path)
+    before = len(halving)
+    score(tmp_path, **changed)
+    assert len(halving) > before
+
+
+def test_a_changed_scene_computes_again(tmp_path, scenes, halving):
+    score(tmp_path)
+    scenes["south"] = scenes["south"].with_cube(scenes["south"].cube + np.float32(0.125))
+    rows = score(tmp_path)
+    assert len(halving) == 4
+    assert rows["psnr"].iloc[1] == metrics.mpsnr(scenes["south"].cube, halving[3] / 2)
+
+
+def test_changed_weights_compute_again(tmp_path, scenes, monkeypatch):
+    import torch
+
+    files = []
+    for seed in (0, 1):
+        path = tmp_path / f"{seed}.safetensors"
+        weights.save(DECSC(preset("tiny"), torch.Generator().manual_seed(seed)), path, {"seed": seed})
+        files.append(path)
+    first, second, again = (score(tmp_path, weights=path, shifts=1, scenes=["north"]) for path in (*files, files[1]))
+    assert first["weights"].iloc[0] == weights.file_sha256(files[0])[:12]
+    assert first["psnr"].iloc[0] != second["psnr"].iloc[0]
+    assert second["iterations"].iloc[0] >= 1 and second["residual"].iloc[0] > 0
+    pd.testing.assert_frame_equal(second, again)
+    assert evaluate.sidecar(tmp_path, "photos", "corr", "decsc")["weights"]["story"] == {"seed": 1}
+
+
+@pytest.mark.parametrize("end", ["csv", "json", "npy"])
+def test_incomplete_files_are_computed_again(tmp_path, scenes, halving, end):
+    score(tmp_path)
+    (tmp_path / f"photos-corr-decsc.{end}").unlink()
+    score(tmp_path)
+    assert len(halving) == 4
+
+
+def test_a_failure_while_writing_leaves_no_valid_rows(tmp_path, scenes, halving, monkeypatch):
+    score(tmp_path)
+
+    def fail(*_, **__):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(pd.DataFrame, "to_csv", fail)
+        score(tmp_path, seed=4)
+    rows = score(tmp_path)
+    assert len(halving) == 6
+    assert set(rows["seed"]) == {3}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"photos-corr-decsc.{end}" for end in ("csv", "json", "npy")
+    ]
+
+
+def test_the_figure_scene_is_kept(tmp_path, scenes, halving):
+    score(tmp_path)
+    assert evaluate.sidecar(tmp_path, "photos", "corr", "decsc")["figure_scene"] == "north"
+    assert np.array_equal(evaluate.figure_estimate(tmp_path, "photos", "corr", "decsc"), halving[0] / 2)
+    assert evaluate.figure_scene(["a", "nachal_0823-1214"]) == "nachal_0823-1214"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"method": "bm5d"}, "method 'bm5d' does not exist; choose one of noisy, decsc"),
+        ({"method": "tv", "weights": "x.safetensors"}, "method 'tv' has no weights"),
+        ({"case": "gauss-96"}, "unknown noise case 'gauss-96'"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changed, message):
+    options = {"method": "tv", "case": "corr", "seed": 0, "folder": tmp_path} | changed
+    with pytest.raises(ValueError, match=message) as error:
+        evaluate.score_rows("quick", "photos", **options)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_a_program(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "decsc_core.study.evaluate",
+        "--profile",
+        "quick",
+        "--case",
+        "gauss-15",
+        "--seed",
+        "0",
+    ]
+    command += ["--folder", str(tmp_path), "--method", "noisy", "--dataset"]
+    done = subprocess.run([*command, "photos"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(tmp_path / "photos-gauss-15-noisy.csv")
+    assert list(rows["scene"]) == ["chelsea", "coffee"] and (rows["psnr"] > 25).all()
+    assert json.loads((tmp_path / "photos-gauss-15-noisy.json").read_text())["environment"]["code_version"]
+
+    missing = subprocess.run(
+        [*command, "cave"], capture_output=True, text=True, env={**os.environ, "DECSC_DATA": str(tmp_path / "nothing")}
+    )
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("evaluate: CAVE") and missing.stderr.count("\n") == 1

@@ -1,0 +1,459 @@
+"""study.train: learns, resumes as if nothing had happened, and tells where its weights come from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from decsc_core import metrics, weights
+from decsc_core.model import SolverConfig, decsc, preset
+from decsc_core.model.shifts import all_shifts
+from decsc_core.noise import add_noise
+from decsc_core.scenes import Scene
+from decsc_core.study import train as module
+from decsc_core.study.train import TrainConfig, patch_batch, train, training, validate, validation_set
+
+BANDS = 4
+
+
+def smooth_scene(name: str, height: int, width: int, seed: int) -> Scene:
+    """A few waves in space and spectrum, in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    y, x, b = np.meshgrid(np.arange(height), np.arange(width), np.arange(BANDS), indexing="ij")
+    cube = sum(np.sin(f * y + g * x + h * b + p) for f, g, h, p in rng.uniform(0, 0.5, (4, 4)) * [1, 1, 1, 12])
+    return Scene(0.5 + cube / 8, name)
+
+
+SCENES = {
+    "train": [smooth_scene("hills", 20, 26, 1), smooth_scene("dunes", 24, 18, 2)],
+    "validation": [smooth_scene("plain", 18, 20, 3)],
+}
+
+
+@pytest.fixture(autouse=True)
+def scenes(monkeypatch) -> dict[str, list[Scene]]:
+    """Synthetic scenes in place of the catalogue's."""
+    monkeypatch.setattr(module, "load", lambda dataset, split: SCENES[split])
+    return SCENES
+
+
+def config(**fields) -> TrainConfig:
+    """A training of less than a second."""
+    model = preset("tiny", bands=BANDS, depth=1, shifts=1, solver=SolverConfig(max_iter=4), phantom=(1.0, 1.0))
+    defaults = {"steps": 6, "batch": 2, "patch": 12, "learning_rate": 3e-3, "clip": 0.5, "evaluations": (2, 4),
+                "validate_every": 2, "checkpoint_seconds": 0.0, "case": "gauss-55", "dataset": "synthetic"}
+    return TrainConfig(**{"model": model} | defaults | fields)
+
+
+def rows(folder: Path) -> list[dict]:
+    """The log without its clock."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def interrupt_at(monkeypatch, step: int, batch: int = 2):
+    """Let the training stop at the beginning of `step`, as a kill would."""
+    def patch_batch_or_die(scenes, config, indices):
+        if indices[0] >= step * batch:
+            raise KeyboardInterrupt
+        return patch_batch(scenes, config, indices)
+
+    monkeypatch.setattr(module, "patch_batch", patch_batch_or_die)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a training of six steps that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(module, "load", lambda dataset, split: SCENES[split])
+        train(config(), folder, progress=False)
+    return folder
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Same weights and same log, bit for bit, clocks apart."""
+    one, two = weights.load(folder / "weights.safetensors"), weights.load(other / "weights.safetensors")
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, two.model.state_dict()[name]), name
+    assert rows(folder) == rows(other)
+    for key in ("steps", "patches", "best_step", "validation_psnr", "training", "data"):
+        assert one.story[key] == two.story[key]
+
+
+# Learning
+
+
+def test_loss_falls_on_one_patch(tmp_path, monkeypatch):
+    """A scene as large as a patch, always with the same noise: the network can learn it by heart."""
+    scene = smooth_scene("only", 12, 12, 5)
+    monkeypatch.setattr(module, "load", lambda dataset, split: [scene])
+
+    def one_patch(scenes: list[Scene], config: TrainConfig, indices) -> tuple[Tensor, Tensor]:
+        return patch_batch(scenes, config, [0] * len(indices))
+
+    monkeypatch.setattr(module, "patch_batch", one_patch)
+    made = config(steps=40, learning_rate=1e-2, validate_every=40, evaluations=(4, 4), halvings=1)
+    train(made, tmp_path / "run", progress=False)
+    losses = [row["loss"] for row in rows(tmp_path / "run")]
+    clean, noisy = patch_batch([scene], made, [0])
+    noise = (noisy - clean).square().mean().item()
+    assert np.mean(losses[-5:]) < 0.1 * losses[0]
+    assert np.mean(losses[-5:]) < 0.5 * noise
+
+
+def test_the_best_validated_weights_are_kept(finished):
+    log = rows(finished)
+    validated = {row["step"]: row["validation_psnr"] for row in log if "validation_psnr" in row}
+    assert list(validated) == [2, 4, 6]
+    loaded = weights.load(finished / "weights.safetensors")
+    assert loaded.story["validation_psnr"] == max(validated.values())
+    assert validated[loaded.story["best_step"]] == max(validated.values())
+    found = validate(loaded.model, validation_set(SCENES["validation"], config()), torch.device("cpu"))
+    assert found["psnr"] == pytest.approx(loaded.story["validation_psnr"], abs=1e-4)
+
+
+def test_the_best_weights_may_be_earlier_ones(tmp_path, monkeypatch):
+    scores = iter([20.0, 30.0, 25.0])
+    states = []
+
+    def scripted(model, pairs, device) -> dict:
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"psnr": next(scores)}
+
+    monkeypatch.setattr(module, "validate", scripted)
+    loaded = weights.load(train(config(), tmp_path / "run", progress=False))
+    assert loaded.story["best_step"] == 4 and loaded.story["validation_psnr"] == 30.0
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, states[1][name])
+    assert any(not torch.equal(states[1][name], states[2][name]) for name in states[1])
+
+
+def test_every_step_is_logged(finished):
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["patches"] for line in lines] == [2, 4, 6, 8, 10, 12]
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    for line in lines:
+        assert line["loss"] > 0 and line["gradient_norm"] > 0 and 2 <= line["iterations"] <= 4 and line["residual"] > 0
+        assert ("validation_residual" in line) == ("validation_iterations" in line) == (line["step"] % 2 == 0)
+
+
+def test_the_first_loss_is_the_mean_squared_error_of_the_first_patches(finished):
+    """Eq. (25), from the initial weights, with the shifts and the solver of step 0."""
+    made = config()
+    model = decsc.DECSC(made.model, torch.Generator().manual_seed(made.seed))
+    clean, noisy = patch_batch(SCENES["train"], made, range(2))
+    losses = []
+    for cap in range(made.evaluations[0], made.evaluations[1] + 1):
+        for shift in all_shifts(3):
+            with torch.no_grad():
+                output = model(noisy, [shift], cap)
+            losses.append((output.image - clean).square().mean().item())
+    assert min(abs(np.array(losses) / rows(finished)[0]["loss"] - 1)) < 1e-5
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("halvings, expected", [
+    (0, [1] * 6), (1, [1] * 3 + [0.5] * 3), (2, [1, 1, 0.5, 0.5, 0.25, 0.25]),
+])
+def test_the_learning_rate_is_halved_at_equal_parts_of_the_budget(halvings, expected, tmp_path):
+    train(config(halvings=halvings, validate_every=6), tmp_path / "run", progress=False)
+    rates = [row["learning_rate"] for row in rows(tmp_path / "run")]
+    assert rates == [3e-3 * factor for factor in expected]
+
+
+def test_every_step_draws_its_shifts_and_its_evaluations(tmp_path, monkeypatch):
+    drawn = []
+
+    def watched(image: Tensor, kernel: int, stride: int, shifts: list) -> Tensor:
+        drawn.append(list(shifts))
+        return split(image, kernel, stride, shifts)
+
+    split = decsc.split_shifts
+    monkeypatch.setattr(decsc, "split_shifts", watched)
+    made = config(steps=20, validate_every=20)
+    made = replace(made, model=replace(made.model, train_shifts=2, solver=SolverConfig(rel_tol=0.0)))
+    train(made, tmp_path / "run", progress=False)
+    steps = drawn[:20]
+    assert all(len(set(shifts)) == 2 and set(shifts) <= set(all_shifts(3)) for shifts in steps)
+    assert len({tuple(shifts) for shifts in steps}) > 8
+    assert {shift for shifts in steps for shift in shifts} == set(all_shifts(3))
+    assert {row["iterations"] for row in rows(tmp_path / "run")} == {2.0, 3.0, 4.0}
+
+
+def test_gradients_are_clipped(tmp_path, monkeypatch):
+    """With clipping to nothing, Adam still steps by its own scale, but the logged norm is that before clipping."""
+    norms = []
+    step = torch.optim.Adam.step
+
+    def watched(self, *arguments, **keywords):
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        norms.append(torch.cat(gradients).norm().item())
+        return step(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    train(config(clip=1e-3, steps=3), tmp_path / "run", progress=False)
+    assert len(norms) == 3 and all(norm <= 1.001e-3 for norm in norms)
+    assert all(row["gradient_norm"] > 1e-2 for row in rows(tmp_path / "run"))
+
+
+def test_a_penalty_on_the_jacobian_is_logged_and_pulls_it_down(tmp_path):
+    logged = {}
+    for weight in (1e-9, 10.0):
+        made = config(jacobian_penalty=weight, steps=15, validate_every=15)
+        train(made, tmp_path / f"{weight}", progress=False)
+        logged[weight] = [row["jacobian"] for row in rows(tmp_path / f"{weight}")]
+    assert all(value > 0 for value in logged[1e-9])
+    assert logged[10.0][0] == logged[1e-9][0]
+    assert np.mean(logged[10.0][-5:]) < 0.8 * np.mean(logged[1e-9][-5:])
+
+
+@pytest.mark.parametrize("gradient", ["unrolled", "implicit"])
+@pytest.mark.filterwarnings("ignore:implicit gradient")
+def test_the_other_gradients_train_too(gradient, tmp_path):
+    made = config(steps=2)
+    path = train(replace(made, model=replace(made.model, gradient=gradient)), tmp_path / "run", progress=False)
+    assert weights.load(path).model.config.gradient == gradient
+    assert ("residual" in rows(tmp_path / "run")[0]) == (gradient == "implicit")
+
+
+def test_a_budget_in_minutes_stops_by_the_clock(tmp_path):
+    train(config(steps=None, minutes=2 / 60, validate_every=1000), tmp_path / "run", progress=False)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["seconds"] >= 2 and all(row["seconds"] <= 2 for row in log[:-1])  # rounded to milliseconds
+    assert log[-1]["learning_rate"] < log[0]["learning_rate"] and "validation_psnr" in log[-1]
+    story = weights.load(tmp_path / "run" / "weights.safetensors").story
+    assert story["steps"] == len(log) and 0 < story["cpu_seconds"]
+
+
+def test_minutes_count_over_resumed_parts(tmp_path, monkeypatch):
+    made = config(steps=None, minutes=2 / 60, validate_every=1000)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(made, tmp_path / "run", progress=False)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=False)
+    checkpoint["progress"]["seconds"] = 1.9
+    torch.save(checkpoint, tmp_path / "run" / "checkpoint.pt")
+    train(made, tmp_path / "run", resume=True, progress=False)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == list(range(1, len(log) + 1))
+    assert log[3]["seconds"] > 1.9 and log[-1]["seconds"] >= 2
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 5])
+def test_an_interrupted_run_that_is_resumed_equals_one_that_was_not(finished, step, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, step)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(), folder, progress=False)
+    assert len(rows(folder)) == step and not (folder / "weights.safetensors").exists()
+    path = train(config(), folder, resume=True, progress=False)
+    assert path == folder / "weights.safetensors"
+    assert_same_run(folder, finished)
+    left = {entry.name for entry in folder.iterdir()}
+    assert left == {"config.json", "log.jsonl", "checkpoint.pt", "weights.safetensors"}
+
+
+def test_steps_after_the_checkpoint_are_taken_again(finished, tmp_path, monkeypatch):
+    """Killed in step 6 with a checkpoint of step 3, and in the middle of writing a line."""
+    folder, saved = tmp_path / "run", tmp_path / "checkpoint.pt"
+
+    def patch_batch_or_die(scenes, config, indices):
+        if indices[0] == 6:
+            shutil.copy(folder / "checkpoint.pt", saved)
+        if indices[0] == 10:
+            raise KeyboardInterrupt
+        return patch_batch(scenes, config, indices)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "patch_batch", patch_batch_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(), folder, progress=False)
+    saved.replace(folder / "checkpoint.pt")
+    with open(folder / "log.jsonl", "a") as file:
+        file.write('{"step": 6, "patches": 12, "lo')
+    train(config(), folder, resume=True, progress=False)
+    assert_same_run(folder, finished)
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_weights_only_writes_them(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    (folder / "weights.safetensors").unlink()
+    train(config(), folder, resume=True, progress=False)
+    assert_same_run(folder, finished)
+
+
+def test_a_checkpoint_that_was_being_written_does_no_harm(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    save = module.Fabric.save
+
+    def torn(self, path, state, **keywords):
+        if state["progress"]["step"] == 4:
+            Path(path).write_bytes(b"torn")
+            raise KeyboardInterrupt
+        return save(self, path, state, **keywords)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Fabric, "save", torn)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(), folder, progress=False)
+    train(config(), folder, resume=True, progress=False)
+    assert_same_run(folder, finished)
+
+
+def test_a_finished_run_returns_at_once(finished, monkeypatch):
+    def untouchable(*arguments):
+        raise AssertionError("nothing is to be done")
+
+    monkeypatch.setattr(module, "load", untouchable)
+    before = (finished / "weights.safetensors").read_bytes()
+    assert train(config(), finished, resume=True, progress=False) == finished / "weights.safetensors"
+    assert (finished / "weights.safetensors").read_bytes() == before
+
+
+def test_a_folder_with_a_run_is_not_taken_over(finished):
+    for changes, resume, message in (
+        ({}, False, "holds a training run; resume it or choose another folder"),
+        ({"seed": 1}, True, "holds a run with another configuration; choose another folder"),
+        ({"steps": 7}, True, "holds a run with another configuration; choose another folder"),
+    ):
+        with pytest.raises(FileExistsError) as error:
+            train(config(**changes), finished, resume=resume, progress=False)
+        assert str(error.value) == f"{finished}: {message}"
+
+
+def test_resume_begins_where_there_is_nothing(tmp_path, finished):
+    train(config(), tmp_path / "new", resume=True, progress=False)
+    assert_same_run(tmp_path / "new", finished)
+
+
+def test_another_seed_is_another_run(tmp_path, finished):
+    train(config(seed=1), tmp_path / "run", progress=False)
+    assert all(one["loss"] != other["loss"] for one, other in zip(rows(tmp_path / "run"), rows(finished)))
+
+
+# What the weights tell
+
+
+def test_the_story_tells_data_budget_and_code(finished):
+    loaded = weights.load(finished / "weights.safetensors")
+    story = loaded.story
+    assert story["data"] == {split: {scene.name: scene.sha256() for scene in SCENES[split]} for split in SCENES}
+    assert story["training"] == json.loads((finished / "config.json").read_text())
+    assert story["training"] == json.loads(json.dumps(config().to_json()))
+    assert (story["steps"], story["patches"]) == (6, 12) and story["seconds"] >= 0 and story["cpu_seconds"] > 0
+    assert story["environment"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert story["environment"]["device"] and story["environment"]["code_version"]
+    assert loaded.model.config == config().model
+
+
+# Patches and validation
+
+
+def test_patches_are_flips_and_rotations_of_parts_of_the_scenes():
+    made = config()
+    clean, noisy = patch_batch(SCENES["train"], made, range(40))
+    assert clean.shape == noisy.shape == (40, BANDS, 12, 12) and clean.dtype == noisy.dtype == torch.float32
+    parts = {}
+    for scene in SCENES["train"]:
+        windows = np.lib.stride_tricks.sliding_window_view(scene.cube, (12, 12), (0, 1))
+        for row, column in np.ndindex(windows.shape[:2]):
+            window = windows[row, column]
+            for turn in range(4):
+                for flip in (False, True):
+                    patch = np.rot90(window, turn, (1, 2))
+                    patch = patch[:, ::-1] if flip else patch
+                    parts[np.ascontiguousarray(patch).tobytes()] = scene.name, turn, flip
+    found = [parts[patch.numpy().tobytes()] for patch in clean]
+    assert {name for name, _, _ in found} == {"hills", "dunes"}
+    assert len({(turn, flip) for _, turn, flip in found}) == 8
+    assert all(0.01 < (one - other).std() < 55 / 255 for one, other in zip(noisy, clean))
+
+
+def test_a_patch_depends_on_its_index_alone():
+    made = config()
+    together = patch_batch(SCENES["train"], made, range(6))
+    for index in range(6):
+        for alone, batch in zip(patch_batch(SCENES["train"], made, [index]), together):
+            assert torch.equal(alone[0], batch[index])
+    assert not torch.equal(together[0][0], together[0][1])
+
+
+def test_validation_is_on_centre_crops_and_always_the_same():
+    scenes = [smooth_scene("wide", 20, 150, 6), smooth_scene("small", 13, 12, 7)]
+    pairs = validation_set(scenes, config())
+    assert [clean.shape for clean, _ in pairs] == [(20, 128, BANDS), (13, 12, BANDS)]
+    np.testing.assert_array_equal(pairs[0][0], scenes[0].cube[:, 11:139])
+    for (clean, noisy), (_, again) in zip(pairs, validation_set(scenes, config())):
+        np.testing.assert_array_equal(noisy, again)
+        assert 0 < np.std(noisy - clean) < 55 / 255
+
+
+def test_validation_scores_the_network(finished):
+    model = weights.load(finished / "weights.safetensors").model
+    clean = SCENES["validation"][0].cube
+    noisy = add_noise(clean, "gauss-55", np.random.default_rng(0))[0]
+    found = validate(model, [(clean, noisy), (noisy, noisy)], torch.device("cpu"))
+    with torch.no_grad():
+        output = model(torch.from_numpy(noisy.transpose(2, 0, 1)[None].copy()))
+    estimate = output.image[0].numpy().transpose(1, 2, 0)
+    expected = (metrics.mpsnr(clean, estimate) + metrics.mpsnr(noisy, estimate)) / 2
+    assert found["psnr"] == pytest.approx(expected, abs=1e-4)
+    assert found["iterations"] == output.solution.iterations.double().mean().item()
+    assert found["residual"] == pytest.approx(output.solution.residuals.min().item(), rel=1e-3)
+
+
+# Configurations
+
+
+def test_recipes():
+    paper = training("paper", steps=10)
+    assert (paper.batch, paper.learning_rate, paper.halvings, paper.patch, paper.clip) == (8, 1e-4, 2, 64, 1e6)
+    assert paper.model == preset("paper") and paper.evaluations == (20, 20)
+    tiny = training("tiny", "vmamba", minutes=1.5, case="mixture", patch=20)
+    assert tiny.model == preset("tiny", prior="vmamba")
+    assert (tiny.patch, tiny.minutes, tiny.steps, tiny.case, tiny.evaluations) == (20, 1.5, None, "mixture", (4, 12))
+    assert training("small", steps=1).batch == 4
+    with pytest.raises(ValueError, match="^preset 'huge' does not exist; choose one of paper, small, tiny$"):
+        training("huge", steps=1)
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"steps": None}, "give the budget either as steps or as minutes"),
+    ({"minutes": 1.0}, "give the budget either as steps or as minutes"),
+    ({"case": "snow"}, "case 'snow' does not exist; choose one of gauss-15"),
+])
+def test_impossible_trainings_are_refused(fields, message):
+    with pytest.raises(ValueError) as error:
+        config(**fields)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_scenes_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="^synthetic: dunes is 24 x 18 pixels, smaller than patch=19$"):
+        train(config(patch=19), tmp_path / "a", progress=False)
+    with pytest.raises(ValueError, match="^synthetic: hills has 4 bands, the network 5$"):
+        train(config(model=preset("tiny", bands=5)), tmp_path / "b", progress=False)
+
+
+def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "validate", lambda *arguments: {"psnr": float("nan")})
+    with pytest.raises(RuntimeError, match="the training diverged, no validation score was finite"):
+        train(config(), tmp_path / "run", progress=False)

@@ -1,0 +1,602 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import safetensors.numpy
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+from decsc_core import cli, metrics
+from decsc_core.denoisers import Denoiser, Estimate, Record
+from decsc_core.denoisers.registry import METHODS
+from decsc_core.describe import is_here
+from decsc_core.noise import add_noise
+from decsc_core.scenes import DATASETS, MissingData, Scene, SceneError, load_scene, read, scene_names, write
+
+WAVELENGTHS = np.array([450.0, 500.5, 550.0, 600.0, 850.25])
+TRANSFORM = (2.0, 0.0, 500000.0, 0.0, -2.0, 4649776.0)
+
+
+@pytest.fixture
+def decsc(tmp_path, monkeypatch):
+    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli.app, [str(a) for a in arguments], prog_name="decsc")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run the installed console script in an empty folder."""
+    path = Path(sysconfig.get_path("scripts")) / "decsc"
+    if not path.exists():
+        pytest.skip("the package is not installed, so there is no console script")
+
+    def run(*arguments):
+        return subprocess.run([path, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    run.path = path
+    return run
+
+
+def clean_cube(height: int = 37, width: int = 29, bands: int = 5) -> np.ndarray:
+    """A smooth ground with a bright rectangle, of related bands, inside [0, 1]."""
+    rows, columns = np.mgrid[:height, :width] / 12
+    ground = 0.45 + 0.15 * np.sin(rows) * np.cos(columns)
+    ground[height // 4 : height // 2, width // 3 : 2 * width // 3] += 0.2
+    return (ground[:, :, None] * np.linspace(0.7, 1.2, bands)).astype(np.float32)
+
+
+def noisy_cube(clean: np.ndarray, sigma: float = 50) -> np.ndarray:
+    """`clean` with white noise of `sigma` on the 0-255 scale."""
+    return (clean + np.random.default_rng(1).normal(0, sigma / 255, clean.shape)).astype(np.float32)
+
+
+def make_tiff(path: Path, cube: np.ndarray, **profile) -> None:
+    height, width, bands = cube.shape
+    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=bands, dtype=cube.dtype,
+                       crs="EPSG:32631", transform=rasterio.Affine(*TRANSFORM), **profile) as dataset:
+        dataset.write(np.moveaxis(cube, 2, 0))
+
+
+def error(physical: np.ndarray, clean: np.ndarray) -> float:
+    return float(np.mean((physical - clean) ** 2))
+
+
+def listing(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# denoise
+
+
+def test_script_denoises_envi_and_keeps_wavelengths_and_map_info(script, tmp_path):
+    clean = clean_cube()
+    georeference = {"crs": rasterio.CRS.from_epsg(32631).to_wkt(), "transform": TRANSFORM}
+    write(Scene(noisy_cube(clean), "noisy", WAVELENGTHS, metadata=georeference), tmp_path / "noisy.hdr")
+    done = script("denoise", "noisy.hdr", "out.hdr", "--shifts", 1, "--record", "out.json")
+    assert (done.returncode, done.stdout) == (0, "")
+    first, *rest = done.stderr.splitlines()
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["weights"]["trained_for"] == "gauss-95"
+    assert first == (f"decsc: weights {record['weights']['file']}, trained for gauss-95, "
+                     f"SHA-256 {record['weights']['sha256'][:12]}")
+    assert len(rest) == (0 if record["converged"] else 1)
+    source, out = read(tmp_path / "noisy.hdr"), read(tmp_path / "out.hdr")
+    assert out.cube.shape == (37, 29, 5)
+    np.testing.assert_array_equal(out.wavelengths, WAVELENGTHS)
+    headers = [(tmp_path / name).read_text().replace(" ", "").splitlines() for name in ("noisy.hdr", "out.hdr")]
+    map_info = [[line for line in header if line.startswith("mapinfo")] for header in headers]
+    assert map_info[0] == map_info[1] == ["mapinfo={UTM,1,1,500000,4649776,2,2,31,North,WGS-84}"]
+    assert out.metadata["crs"] == source.metadata["crs"] and out.metadata["transform"] == TRANSFORM
+    assert error(out.cube, clean) < 0.7 * error(source.cube, clean)
+    assert listing(tmp_path) == {"noisy.hdr", "noisy.img", "out.hdr", "out.img", "out.json"}
+
+
+def test_denoise_integer_geotiff_keeps_crs_units_and_no_data(decsc, tmp_path):
+    clean = clean_cube()
+    numbers = np.round(noisy_cube(clean) * 5000 + 5000).astype(np.uint16)
+    numbers[:3, :4] = 0
+    make_tiff(tmp_path / "noisy.tif", numbers, nodata=0)
+    assert decsc("denoise", "noisy.tif", "out.tif", "--shifts", 1)[0] == 0
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert dataset.crs.to_epsg() == 32631 and tuple(dataset.transform)[:6] == TRANSFORM and dataset.nodata == 0
+        values = np.moveaxis(dataset.read(), 0, 2)
+    assert values.shape == (37, 29, 5) and values.dtype == np.float32 and np.isfinite(values).all()
+    assert (values[:3, :4] == 0).all() and (values[4:] != 0).all()
+    physical = clean[4:] * 5000 + 5000
+    assert error(values[4:], physical) < 0.7 * error(numbers[4:].astype(np.float64), physical)
+
+
+def test_denoise_matlab_73_keeps_variables_and_version(decsc, tmp_path):
+    clean = clean_cube()
+    with h5py.File(tmp_path / "noisy.mat", "w", userblock_size=512) as file:
+        file["radiance"] = noisy_cube(clean).T
+        file["wavelengths"] = WAVELENGTHS[:, None]
+    assert decsc("denoise", "noisy.mat", "out.mat", "--shifts", 1)[0] == 0
+    with h5py.File(tmp_path / "out.mat") as file:
+        assert set(file) == {"radiance", "wavelengths"}
+        values = file["radiance"][()].T
+        np.testing.assert_array_equal(np.ravel(file["wavelengths"]), WAVELENGTHS)
+    assert values.shape == clean.shape and np.isfinite(values).all()
+    assert error(values, clean) < 0.7 * error(noisy_cube(clean), clean)
+
+
+def test_denoise_npy_by_a_band_wise_method_without_weights(decsc, tmp_path):
+    clean = clean_cube()
+    np.save(tmp_path / "noisy.npy", noisy_cube(clean))
+    code, out, err = decsc("denoise", "noisy.npy", "out.npy", "--method", "tv", "--record", "out.json")
+    assert (code, out, err) == (0, "", "")
+    values = np.load(tmp_path / "out.npy")
+    assert values.shape == clean.shape and error(values, clean) < 0.3 * error(noisy_cube(clean), clean)
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["method"] == "tv" and record["weights"] is None and record["record"] is None
+    assert record["shape"] == [37, 29, 5] and record["seconds"] > 0
+
+
+def test_denoise_a_cave_folder(decsc, tmp_path):
+    make_cave(tmp_path / "toy_ms", noisy_cube(clean_cube(16, 16, 31), 20))
+    assert decsc("denoise", "toy_ms", "out.npz", "--method", "wavelet")[0] == 0
+    out = read(tmp_path / "out.npz")
+    assert out.cube.shape == (16, 16, 31)
+    np.testing.assert_array_equal(out.wavelengths, np.arange(400, 701, 10))
+
+
+def make_cave(folder: Path, cube: np.ndarray) -> None:
+    folder.mkdir()
+    for band in range(31):
+        image = np.round(np.clip(cube[:, :, band], 0, 1) * 65535).astype(np.uint16)
+        imsave(folder / f"{folder.name}_{band + 1:02}.png", image, check_contrast=False)
+
+
+@pytest.mark.slow
+def test_denoise_real_hyperion_scene_of_128_bands(decsc, tmp_path, shared):
+    scene = read(shared / "data" / "eo1_hyperion_paris.npz")
+    part = Scene(scene.cube[20:68, 10:51], "paris", scene.wavelengths, scene.scale, scene.offset)
+    write(part, tmp_path / "paris.npz")
+    assert decsc("noise", "paris.npz", "noisier.npz", "--case", "gauss-95")[0] == 0
+    for name in ("paris", "noisier"):
+        command = ("denoise", f"{name}.npz", f"{name}_out.npz", "--shifts", 1, "--record", f"{name}.json")
+        assert decsc(*command)[0] == 0
+        source, out = read(tmp_path / f"{name}.npz"), read(tmp_path / f"{name}_out.npz")
+        assert out.cube.shape == source.cube.shape == (48, 41, 128)
+        np.testing.assert_array_equal(out.wavelengths, scene.wavelengths)
+        windows = json.loads((tmp_path / f"{name}.json").read_text())["record"]
+        assert len(windows) >= 128 / 31
+    clean, noisy, out = (read(tmp_path / f"{name}.npz").physical() for name in ("paris", "noisier", "noisier_out"))
+    assert error(out, clean) < 0.5 * error(noisy, clean)
+
+
+class Scripted(Denoiser):
+    """Halves the cube, or spoils it, and returns given records."""
+
+    name, kind = "scripted", "model-driven"
+
+    def __init__(self, records=None, factor=0.5):
+        self.records, self.factor = records, factor
+
+    def _denoise(self, noisy, progress):
+        return Estimate(noisy * np.float32(self.factor), self.records)
+
+
+def test_what_did_not_converge_is_told_and_recorded(decsc, tmp_path, monkeypatch):
+    records = [Record([0.5, 1e-4], 2, True), Record([float("inf"), 0.02, 0.03], 3, False), None]
+    monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted(records))
+    np.save(tmp_path / "in.npy", clean_cube())
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
+    assert code == 0
+    assert err == "decsc: 1 of 2 tiles and band windows did not converge (residuals up to 2.0e-02)\n"
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["converged"] is False
+    assert record["record"] == [
+        {"residuals": [0.5, 1e-4], "iterations": 2, "converged": True},
+        {"residuals": [None, 0.02, 0.03], "iterations": 3, "converged": False},
+    ]
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), clean_cube() / 2)
+
+
+def test_a_method_that_diverges_is_one_line_and_writes_nothing(decsc, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted(factor=np.nan))
+    np.save(tmp_path / "in.npy", clean_cube())
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
+    assert code == 2 and err.startswith("decsc: in.npy: scripted diverged") and err.count("\n") == 1
+    assert listing(tmp_path) == {"in.npy"}
+
+
+# noise and score
+
+
+def test_noise_is_that_of_the_seed_and_told_as_json(decsc, tmp_path):
+    clean = clean_cube(bands=9)
+    np.save(tmp_path / "clean.npy", clean)
+    runs = [decsc("noise", "clean.npy", name, "--case", "mixture", "--seed", seed)
+            for name, seed in (("a.npy", 3), ("b.npy", 3), ("c.npy", 4))]
+    assert all((code, err) == (0, "") for code, _, err in runs)
+    assert runs[0][1] == runs[1][1] != runs[2][1]
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes() != (tmp_path / "c.npy").read_bytes()
+    noisy, degradation = add_noise(clean, "mixture", np.random.default_rng(3))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), noisy)
+    told = json.loads(runs[0][1])
+    assert runs[0][1].count("\n") == 1
+    assert (told["case"], told["seed"], told["shape"]) == ("mixture-disjoint", 3, [37, 29, 9])
+    assert told["sigma"]["max"] == max(degradation.sigmas) and told["sigma"]["min"] == min(degradation.sigmas)
+    for kind in ("impulse", "stripes", "deadlines"):
+        assert told[kind]["bands"] == sorted(getattr(degradation, kind)) and len(told[kind]["bands"]) == 3
+
+
+def test_noise_keeps_the_units_of_the_file(decsc, tmp_path):
+    clean = np.round(clean_cube() * 4000 + 1000).astype(np.uint16)
+    make_tiff(tmp_path / "clean.tif", clean)
+    assert decsc("noise", "clean.tif", "noisy.tif", "--case", "gauss-15")[0] == 0
+    scene = read(tmp_path / "clean.tif")
+    expected = scene.with_cube(add_noise(scene.cube, "gauss-15", np.random.default_rng(0))[0]).physical()
+    with rasterio.open(tmp_path / "noisy.tif") as dataset:
+        assert dataset.crs.to_epsg() == 32631
+        np.testing.assert_array_equal(np.moveaxis(dataset.read(), 0, 2), expected)
+
+
+def test_score_is_that_of_the_metrics(decsc, tmp_path):
+    clean, noisy = clean_cube(), noisy_cube(clean_cube())
+    np.save(tmp_path / "clean.npy", clean)
+    np.save(tmp_path / "noisy.npy", noisy)
+    expected = metrics.scores(clean, noisy)
+    code, out, err = decsc("score", "clean.npy", "noisy.npy", "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert json.loads(out) == pytest.approx(expected, rel=1e-12)
+    out = decsc("score", "clean.npy", "noisy.npy")[1]
+    printed = [line.split()[-2 if line.endswith(("dB", "rad")) else -1] for line in out.splitlines()]
+    assert printed == [f"{expected['psnr']:.3f}", *(f"{expected[key]:.4f}" for key in ("ssim", "ssim_global", "sam"))]
+
+
+def test_score_compares_physical_values_in_the_scale_of_the_clean_scene(decsc, tmp_path):
+    numbers = np.round(clean_cube() * 4000 + 1000).astype(np.uint16)
+    make_tiff(tmp_path / "clean.tif", numbers)
+    estimate = (numbers + np.random.default_rng(2).normal(0, 300, numbers.shape)).astype(np.float32)
+    make_tiff(tmp_path / "estimate.tif", estimate)
+    clean = read(tmp_path / "clean.tif")
+    assert clean.scale > 1000 and read(tmp_path / "estimate.tif").scale != clean.scale
+    expected = metrics.scores(clean.cube, (estimate - clean.offset) / clean.scale)
+    told = json.loads(decsc("score", "clean.tif", "estimate.tif", "--json")[1])
+    assert told == pytest.approx(expected, rel=1e-5)
+    itself = json.loads(decsc("score", "clean.tif", "clean.tif", "--json")[1])
+    assert itself["psnr"] is None and itself["ssim"] == 1 and itself["sam"] == pytest.approx(0, abs=1e-6)
+
+
+# train and info
+
+
+@pytest.fixture
+def small_cave(tmp_path, monkeypatch):
+    """A CAVE data set whose 28 scenes are one of 48 x 48 pixels."""
+    folder = tmp_path / "data" / "cave"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "data"))
+    make_cave(tmp_path / "scene_ms", clean_cube(48, 48, 31))
+    for split in ("train", "validation", "test"):
+        for name in scene_names("cave", split):
+            (folder / f"{name}_ms").symlink_to(tmp_path / "scene_ms", target_is_directory=True)
+    return tmp_path / "data"
+
+
+def test_train_then_use_resume_and_inspect_the_weights(decsc, tmp_path, small_cave):
+    command = ("train", "--preset", "tiny", "--case", "gauss-55", "--steps", 2, "--batch", 1, "--seed", 5,
+               "--out", "run", "--learning-rate", 0.002, "--jacobian-penalty", 0.1)
+    code, out, err = decsc(*command)
+    assert (code, err) == (0, "")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    given = {"case": "gauss-55", "steps": 2, "batch": 1, "seed": 5, "learning_rate": 0.002, "jacobian_penalty": 0.1,
+             "dataset": "cave", "minutes": None}
+    assert {key: config[key] for key in given} == given
+    told = json.loads(decsc("info", "run/weights.safetensors")[1])
+    assert told["config"]["bands"] == 31 and told["config"]["shared_atoms"] == 16
+    story = told["story"]
+    assert story["training"]["case"] == "gauss-55"
+    assert out == (f"run/weights.safetensors  validation MPSNR {story['validation_psnr']:.3f} dB "
+                   f"after {story['best_step']} steps\n")
+
+    code, _, err = decsc(*command)
+    assert (code, err) == (2, "decsc: run: holds a training run; resume it or choose another folder\n")
+    assert decsc(*command, "--resume") == (0, out, "")
+
+    np.save(tmp_path / "in.npy", clean_cube())
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--weights", "run/weights.safetensors")
+    assert code == 0 and f"weights.safetensors, trained for gauss-55, SHA-256 {told['sha256'][:12]}\n" in err
+    code, _, err = decsc(
+        "denoise", "in.npy", "no.npy", "--weights", "run/weights.safetensors", "--method", "decsc-mamba"
+    )
+    assert code == 2 and "weights of a swin prior; use method 'decsc'" in err and not (tmp_path / "no.npy").exists()
+
+
+def test_info_of_a_scene(decsc, tmp_path):
+    numbers = np.round(clean_cube() * 4000 + 1000).astype(np.uint16)
+    numbers[0, :7] = 0
+    make_tiff(tmp_path / "scene.tif", numbers, nodata=0)
+    code, out, err = decsc("info", "scene.tif")
+    assert (code, err) == (0, "")
+    told, scene = json.loads(out), read(tmp_path / "scene.tif")
+    assert told["shape"] == [37, 29, 5] and told["nodata_pixels"] == 7
+    assert told["values"] == {"min": numbers[numbers > 0].min(), "max": numbers.max()}
+    assert (told["scale"], told["offset"], told["sha256"]) == (scene.scale, scene.offset, scene.sha256())
+    assert told["georeference"]["crs"] == "EPSG:32631" and told["georeference"]["transform"] == list(TRANSFORM)
+    assert told["wavelengths_nm"] is None
+    write(Scene(clean_cube(), "scene", WAVELENGTHS), tmp_path / "scene.npz")
+    told = json.loads(decsc("info", "scene.npz")[1])
+    assert told["wavelengths_nm"] == WAVELENGTHS.tolist() and told["nodata_pixels"] == 0
+
+
+# methods, data, help
+
+
+def test_methods(decsc):
+    listed = json.loads(decsc("methods", "--json")[1])
+    assert [entry["name"] for entry in listed] == list(METHODS)
+    assert all(set(entry) == {"name", "kind", "params", "summary"} for entry in listed)
+    by_name = {entry["name"]: entry for entry in listed}
+    assert by_name["decsc"]["params"] == 4_295_152 and by_name["tv"] | {"summary": ""} == {
+        "name": "tv", "kind": "band-wise", "params": 0, "summary": ""}
+    lines = decsc("methods")[1].splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+
+
+def test_data_counts_what_is_here(decsc, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    (tmp_path / "remote").mkdir()
+    for name in ("samson", "aviris_jasper_ridge"):
+        (tmp_path / "remote" / f"{name}.npz").touch()
+    code, out, err = decsc("data")
+    assert (code, err) == (0, "") and str(tmp_path) in out.splitlines()[0]
+    blocks = {block.split(":")[0]: block for block in out.split("\n\n")[1:]}
+    assert list(blocks) == list(DATASETS)
+    for name, entry in DATASETS.items():
+        assert entry.title in blocks[name] and entry.terms in blocks[name] and entry.obtain in blocks[name]
+    assert "train 1/11, validation 1/2, test 0/3" in blocks["remote"]
+    assert "train 0/20, validation 0/2, test 0/6" in blocks["cave"]
+    assert "train 0/0, validation 0/0, test 0/0" in blocks["icvl"]
+    lines = decsc("data", "remote")[1].splitlines()
+    assert "  validation: hymap_berlin (missing), samson" in lines
+    assert any(line.startswith("  stands in for Houston 2018") for line in lines)
+
+
+@pytest.mark.parametrize("dataset, scene, file", [
+    ("cave", "beads", "cave/cave_beads.npz"),
+    ("cave", "beads", "beads_ms/"),
+    ("cave", "beads", "complete_ms_data/beads_ms/"),
+    ("cave", "beads", "cave/complete_ms_data/beads/"),
+    ("cave", "beads", "cave/beads.npz"),
+    ("cave", "beads", "cave/cloth_ms/"),
+    ("houston2018", "north", "houston2018/20170218_UH_CASI_S4_NAD83.pix"),
+    ("houston2018", "north", "houston2018/north.mat"),
+    ("eo1", "eo1", "eo1/eo1.mat"),
+    ("eo1", "eo1", "eo1.tif"),
+    ("gf5", "capital_airport", "gf5/gf5.npy"),
+    ("gf5", "capital_airport", "gf5/airport.npy"),
+    ("remote", "samson", "samson.npz"),
+    ("remote", "samson", "remote/samson.npy"),
+    ("real-noise", "eo1_hyperion_paris", "real-noise/eo1_hyperion_paris.npz"),
+])
+def test_a_scene_is_here_where_load_scene_looks_for_it(tmp_path, monkeypatch, dataset, scene, file):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    assert not is_here(DATASETS[dataset], scene)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if file.endswith("/") else path.touch()
+    with pytest.raises(SceneError) as caught:  # the empty file is found but damaged, or it is not found
+        load_scene(dataset, scene)
+    assert is_here(DATASETS[dataset], scene) == (not isinstance(caught.value, MissingData))
+
+
+def test_what_needs_no_library_loads_none():
+    code = (
+        "import sys; from typer.testing import CliRunner; from decsc_core.cli import app\n"
+        "for line in (['--help'], ['methods'], ['denoise', '--help'], ['--version']):\n"
+        "    assert CliRunner().invoke(app, line).exit_code == 0, line\n"
+        "print([name for name in ('torch', 'rasterio', 'skimage', 'scipy', 'h5py', 'spectral') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_version_and_help(decsc):
+    from decsc_core import __version__
+
+    assert decsc("--version") == (0, f"decsc {__version__}\n", "")
+    code, out, _ = decsc("--help")
+    assert code == 0 and "completion" not in out
+    assert {"denoise", "noise", "score", "train", "info", "methods", "data"} <= set(out.split())
+
+
+# mistakes: one line, exit code 2, nothing written
+
+DENOISE = ("denoise", "good.npy", "out.npy")
+TRAIN = ("train", "--out", "run", "--preset", "tiny")
+MISTAKES = {
+    "no command": ((), ["Missing command"]),
+    "unknown command": (("bogus",), ["bogus"]),
+    "missing argument": (("denoise", "good.npy"), ["OUT: missing"]),
+    "surplus argument": ((*DENOISE, "more"), ["(more)"]),
+    "unknown option": ((*DENOISE, "--bogus"), ["--bogus"]),
+    "missing file": (("denoise", "none.npy", "out.npy"), ["none.npy: there is no such file"]),
+    "missing file to score": (("score", "good.npy", "none.npy"), ["none.npy: there is no such file"]),
+    "missing file to tell of": (("info", "none.tif"), ["none.tif: there is no such file"]),
+    "unsupported input": (("denoise", "text.txt", "out.npy"), ["text.txt: the extension '.txt'", "supported: .hdr"]),
+    "unsupported output": (("denoise", "none.npy", "out.png"), ["out.png: the extension '.png'", "supported: .hdr"]),
+    "truncated npy": (("denoise", "cut.npy", "out.npy"), ["cut.npy"]),
+    "truncated tif": (("noise", "cut.tif", "out.npy", "--case", "corr"), ["cut.tif"]),
+    "truncated img": (("info", "cut.hdr"), ["cut.img: the file has", "truncated"]),
+    "NaN": (("denoise", "nan.npy", "out.npy"), ["nan.npy: 3 values are NaN"]),
+    "two axes": (("denoise", "flat.npy", "out.npy"), ["flat.npy: the array is (4, 4)"]),
+    "folder without images": (("denoise", "folder", "out.npy"), ["folder: no band images"]),
+    "unknown method": ((*DENOISE, "--method", "bogus"), ["--method: 'bogus' is not one of 'decsc'"]),
+    "unknown case": (("noise", "good.npy", "out.npy", "--case", "bogus"), ["--case: 'bogus' is not one of 'gauss-15'"]),
+    "no case": (("noise", "good.npy", "out.npy"), ["--case: missing"]),
+    "negative seed": (("noise", "good.npy", "out.npy", "--case", "corr", "--seed", -1), ["--seed: "]),
+    "unknown device": ((*DENOISE, "--device", "tpu"), ["--device: 'tpu' is not one of 'auto', 'cpu', 'cuda'"]),
+    "unknown preset": ((*DENOISE, "--preset", "bogus"), ["'bogus'", "there: "]),
+    "no shift": ((*DENOISE, "--shifts", 0), ["--shifts: "]),
+    "too many shifts": ((*DENOISE, "--shifts", 99), ["shifts=99 must be between 1 and"]),
+    "shifts of a band-wise method": (
+        (*DENOISE, "--method", "tv", "--shifts", 2), ["--method tv: ", "leave these options out"],
+    ),
+    "missing weights": ((*DENOISE, "--weights", "none.safetensors"), ["none.safetensors: no such weights file"]),
+    "weights of another format": ((*DENOISE, "--weights", "text.txt"), ["text.txt: not a safetensors file"]),
+    "weights without a network": (
+        (*DENOISE, "--weights", "bare.safetensors"), ["bare.safetensors: holds no DECSC config"],
+    ),
+    "weights of an unknown network": (
+        (*DENOISE, "--weights", "odd.safetensors"), ["odd.safetensors: its configuration", "wheels"],
+    ),
+    "weights that are no weights": (("info", "fake.safetensors"), ["fake.safetensors: not a safetensors file"]),
+    "weights and preset": ((*DENOISE, "--weights", "bare.safetensors", "--preset", "small"), ["not both"]),
+    "output is the input": (
+        ("denoise", "good.npy", "./good.npy"), ["is the same file as good.npy; choose another name"],
+    ),
+    "output is a link to the input": (("denoise", "good.npy", "link.npy"), ["link.npy: is the same file as good.npy"]),
+    "output is the input's header": (
+        ("noise", "cut.img", "cut.hdr", "--case", "corr"), ["is the same file as cut.img"],
+    ),
+    "output beside another data file": (("denoise", "good.npy", "cut.dat"), ["cut.img is already beside cut.hdr"]),
+    "output folder is missing": (("denoise", "none.npy", "no/out.npy"), ["no/out.npy: the folder no does not exist"]),
+    "output is a folder": (("denoise", "none.npy", "folder.npy"), ["folder.npy: is a folder"]),
+    "record folder is missing": (
+        ("denoise", "none.npy", "out.npy", "--record", "no/r.json"), ["no/r.json: the folder no"],
+    ),
+    "record is the output": ((*DENOISE, "--record", "out.npy"), ["out.npy: is the same file as out.npy"]),
+    "record is the output's header": (
+        ("denoise", "good.npy", "o.img", "--record", "o.hdr"), ["o.hdr: is the same file as o.hdr"],
+    ),
+    "record is the weights": (
+        (*DENOISE, "--weights", "bare.safetensors", "--record", "bare.safetensors"), ["bare.safetensors: is"],
+    ),
+    "shapes differ": (("score", "good.npy", "other.npy"), ["other.npy", "(37, 29, 5)", "(12, 12, 5)", "one shape"]),
+    "too small to score": (("score", "tiny.npy", "tiny.npy"), ["tiny.npy: ", "at least 11 x 11"]),
+    "no budget": (TRAIN, ["--steps, --minutes: ", "exactly one"]),
+    "two budgets": ((*TRAIN, "--steps", 1, "--minutes", 1), ["--steps, --minutes: ", "exactly one"]),
+    "budget that is not a number": ((*TRAIN, "--minutes", "nan"), ["--minutes: nan is not a number above 0"]),
+    "negative penalty": ((*TRAIN, "--steps", 1, "--jacobian-penalty", -1), ["--jacobian-penalty: -1.0", "at least 0"]),
+    "unknown preset to train": (
+        ("train", "--out", "run", "--steps", 1, "--preset", "bogus"), ["--preset: ", "paper, small, tiny"],
+    ),
+    "unknown prior": ((*TRAIN, "--steps", 1, "--prior", "bogus"), ["--prior: 'bogus' is not one of 'swin', 'vmamba'"]),
+    "unknown data set": ((*TRAIN, "--steps", 1, "--dataset", "bogus"), ["--dataset: ", "'bogus'", "cave"]),
+    "data set that is not here": ((*TRAIN, "--steps", 1), ["--dataset: CAVE: scene", "DECSC_DATA"]),
+    "data set without training scenes": (
+        (*TRAIN, "--steps", 1, "--dataset", "eo1"), ["--dataset: eo1 has no scenes for 'train'"],
+    ),
+    "training folder is a file": (("train", "--out", "text.txt", "--steps", 1), ["text.txt: ", "taken by the file"]),
+    "unknown data set to list": (("data", "bogus"), ["bogus: there is no such data set", "photos, cave"]),
+}
+
+
+@pytest.fixture
+def mistaken_files(tmp_path, monkeypatch):
+    """The files that the mistakes name."""
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "folder"))
+    cube = noisy_cube(clean_cube())
+    np.save(tmp_path / "good.npy", cube)
+    np.save(tmp_path / "other.npy", cube[:12, :12])
+    np.save(tmp_path / "tiny.npy", cube[:8, :8])
+    np.save(tmp_path / "flat.npy", cube[:4, :4, 0])
+    spoilt = cube.copy()
+    spoilt[0, :3, 0] = np.nan
+    np.save(tmp_path / "nan.npy", spoilt)
+    (tmp_path / "link.npy").symlink_to(tmp_path / "good.npy")
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:5000])
+    make_tiff(tmp_path / "cut.tif", cube)
+    os.truncate(tmp_path / "cut.tif", 5000)
+    write(Scene(cube, "cut"), tmp_path / "cut.hdr")
+    os.truncate(tmp_path / "cut.img", 5000)
+    for name in ("text.txt", "fake.safetensors"):
+        (tmp_path / name).write_text("neither a scene nor weights\n")
+    tensors = {"x": np.zeros(3, np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "bare.safetensors")
+    safetensors.numpy.save_file(tensors, tmp_path / "odd.safetensors", {"config": '{"wheels": 4}'})
+    for name in ("folder", "folder.npy"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(decsc, mistaken_files, mistake):
+    arguments, expected = MISTAKES[mistake]
+    before = listing(mistaken_files)
+    code, out, err = decsc(*arguments)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("decsc: ") and err.count("\n") == 1 and err.endswith("\n")
+    for words in expected:
+        assert words in err
+    assert listing(mistaken_files) == before
+
+
+def test_a_gpu_that_is_not_there_is_refused(decsc, mistaken_files):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for method in ("decsc", "tv"):
+        code, out, err = decsc(*DENOISE, "--device", "cuda", "--method", method)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        assert err.startswith("decsc: --device: device 'cuda' cannot be used here") and "try auto or cpu" in err
+    assert not (mistaken_files / "out.npy").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nobody can write: /proc")
+@pytest.mark.parametrize("arguments", [
+    ("denoise", "none.npy", "/proc/out.npy"), ("denoise", "none.npy", "out.npy", "--record", "/proc/out.json"),
+    ("noise", "none.npy", "/proc/out.tif", "--case", "corr"), ("train", "--out", "/proc/run/1", "--steps", 1),
+])
+def test_a_place_where_nothing_can_be_written_is_refused_first(decsc, arguments):
+    code, _, err = decsc(*arguments)
+    assert code == 2 and "nothing can be written to /proc" in err and err.count("\n") == 1
+
+
+def test_data_sets_that_no_network_fits_are_refused_before_training(decsc, tmp_path, small_cave, monkeypatch):
+    cubes = {"train": clean_cube(40, 64, 31), "validation": clean_cube(64, 64, 30)}
+    monkeypatch.setattr("decsc_core.scenes.scene_names", lambda dataset, split: (split,))
+    monkeypatch.setattr("decsc_core.scenes.load_scene", lambda dataset, name: Scene(cubes[name], name))
+    code, _, err = decsc(*TRAIN, "--steps", 1)
+    assert code == 2 and "--dataset: the scenes of cave differ in their number of bands" in err
+    cubes["validation"] = clean_cube(64, 64, 31)
+    code, _, err = decsc(*TRAIN, "--steps", 1)
+    assert code == 2 and "is 40 x 64 pixels; training takes patches of 48 x 48" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_script_tells_a_mistake_in_one_line_without_traceback(script, tmp_path):
+    np.save(tmp_path / "in.npy", clean_cube())
+    os.truncate(tmp_path / "in.npy", 4000)
+    done = script("denoise", "in.npy", "out.npy")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("decsc: in.npy: cannot be read as .npy")
+    assert listing(tmp_path) == {"in.npy"}
+
+
+def test_script_ends_quietly_when_its_reader_has_left(script):
+    process = subprocess.Popen([script.path, "data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+
+
+def test_an_interruption_is_exit_code_130_without_traceback(monkeypatch, tmp_path):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("decsc_core.scenes.read", interrupted)
+    result = CliRunner().invoke(cli.app, ["denoise", str(tmp_path / "in.npy"), str(tmp_path / "out.npy")])
+    assert (result.exit_code, result.stderr) == (130, "decsc: interrupted\n")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,260 @@
+"""weights: what is saved comes back, what cannot be used is refused in one line, released checkpoints load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from decsc_core import weights
+from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
+from decsc_core.weights import WeightsError, from_official_state, load, load_official, save
+
+STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}
+
+
+@pytest.fixture(params=["swin", "vmamba"])
+def model(request) -> DECSC:
+    config = preset("tiny", prior=request.param, bands=4, depth=1, solver=SolverConfig(max_iter=9), phantom=(1.0, 0.5))
+    return DECSC(config, torch.Generator().manual_seed(4))
+
+
+def refused(call, *arguments) -> str:
+    """The message of the WeightsError that `call` raises, which is one line that names the file."""
+    with pytest.raises(WeightsError) as error:
+        call(*arguments)
+    message = str(error.value)
+    assert "\n" not in message and message.startswith(str(arguments[0])), message
+    return message
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# Our own files
+
+
+def test_what_is_saved_comes_back(model, tmp_path):
+    path = tmp_path / "new" / "folder" / "w.safetensors"
+    sha256 = save(model, path, STORY)
+    loaded = load(path)
+    assert equal(loaded.model.state_dict(), model.state_dict())
+    assert loaded.model.config == model.config and isinstance(loaded.model.config.solver, SolverConfig)
+    assert loaded.story == STORY and loaded.path == path and not loaded.model.training
+    assert loaded.sha256 == sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [entry.name for entry in path.parent.iterdir()] == ["w.safetensors"]
+    noisy = torch.rand(1, 4, 9, 10)
+    with torch.no_grad():
+        assert torch.equal(loaded.model(noisy).image, model.eval()(noisy).image)
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(model, tmp_path):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    save(model, whole, STORY)
+    save(model, half, STORY, torch.float16)
+    tensors = sum(4 * tensor.numel() for tensor in model.state_dict().values())
+    assert whole.stat().st_size - half.stat().st_size == pytest.approx(tensors / 2, rel=0.01)
+    loaded = load(half).model.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert loaded[name].dtype == torch.float32 == tensor.dtype
+        torch.testing.assert_close(loaded[name], tensor, rtol=2**-11, atol=2**-24)
+
+
+def test_configuration_and_story_can_be_read_without_this_package(model, tmp_path):
+    save(model, tmp_path / "w", STORY)
+    with safe_open(tmp_path / "w", framework="np") as file:
+        metadata = file.metadata()
+        assert set(file.keys()) == set(model.state_dict())
+    assert json.loads(metadata["story"]) == STORY
+    assert DECSCConfig(**json.loads(metadata["config"])) == model.config
+
+
+def test_an_interrupted_save_leaves_the_old_file_alone(model, tmp_path, monkeypatch):
+    path = tmp_path / "w"
+    before = save(model, path, STORY)
+
+    def torn(tensors: dict, target: Path, metadata: dict) -> None:
+        Path(target).write_bytes(b"torn")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "save_file", torn)
+    with pytest.raises(KeyboardInterrupt):
+        save(model, path, {})
+    assert load(path).sha256 == before
+
+
+def test_a_story_that_json_cannot_hold_leaves_nothing_behind(model, tmp_path):
+    with pytest.raises(TypeError):
+        save(model, tmp_path / "w", {"when": object()})
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_not_weights_are_refused(model, tmp_path):
+    path = tmp_path / "w.safetensors"
+    assert refused(load, path).endswith("no such weights file")
+    path.write_text("not a tensor in sight\n" * 40)
+    assert "not a safetensors file" in refused(load, path)
+    path.write_bytes(b"")
+    assert "not a safetensors file" in refused(load, path)
+    save(model, path, STORY)
+    whole = path.read_bytes()
+    for length in (4, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert "not a safetensors file" in refused(load, path)
+    torch.save({"net": model.state_dict()}, path)
+    assert "load_official" in refused(load, path)
+
+
+def test_files_that_do_not_fit_are_refused(model, tmp_path):
+    path, state = tmp_path / "w.safetensors", model.state_dict()
+    config = {"config": json.dumps(model.config.to_json())}
+    save_file(state, path)
+    assert "holds no DECSC configuration" in refused(load, path)
+    save_file({name: t for name, t in state.items() if name != "shared_threshold"}, path, config)
+    assert "lacks shared_threshold" in refused(load, path)
+    save_file(state | {"more": torch.zeros(3)}, path, config)
+    assert "has an unknown more" in refused(load, path)
+    save_file(state | {"shared_threshold": torch.zeros(15, 1, 1)}, path, config)
+    assert "shared_threshold is (15, 1, 1), the network needs (16, 1, 1)" in refused(load, path)
+    turned = state["shared.copies.synthesis"].transpose(0, 1).contiguous()
+    save_file(state | {"shared.copies.synthesis": turned}, path, config)
+    assert "shared.copies.synthesis is (4, 16, 5, 5), the network needs (16, 4, 5, 5)" in refused(load, path)
+
+
+@pytest.mark.parametrize("config", [
+    '{"bands": 4, "colour": "red"}', '{"bands": 1}', '{"bands": 4', '{"prior": "resnet"}', '[4]',
+])
+def test_a_configuration_that_cannot_be_used_is_refused(config, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"shared_threshold": torch.zeros(3)}, path, {"config": config})
+    assert "configuration" in refused(load, path)
+
+
+def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    with pytest.raises(WeightsError, match=r"^no weights come with the package for 'decsc' \(there: none\)"):
+        weights.shipped("decsc")
+    for stem in ("decsc-tiny-gauss-95", "decsc-small-gauss-95", "decsc-mamba-paper-gauss-95"):
+        (tmp_path / f"{stem}.safetensors").touch()
+    assert weights.shipped("decsc").stem == "decsc-small-gauss-95"
+    assert weights.shipped("decsc", "tiny").stem == "decsc-tiny-gauss-95"
+    assert weights.shipped("decsc-mamba").stem == "decsc-mamba-paper-gauss-95"
+    with pytest.raises(WeightsError, match="^no weights of preset 'paper' come with the package for 'decsc'"):
+        weights.shipped("decsc", "paper")
+
+
+# Released checkpoints
+
+
+@pytest.fixture(params=["swin", "vmamba"])
+def official(request, shared) -> dict[str, Tensor]:
+    """A state dict under the names of the released code."""
+    path = shared / "golden" / "learned" / f"decsc_{request.param}.npz"
+    if not path.is_file():
+        pytest.skip(f"no file {path}")
+    with np.load(path) as file:
+        return {key[6:]: torch.from_numpy(file[key]) for key in file.files if key.startswith("state/")}
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_released_checkpoint_becomes_a_network(official, prefix, wrapped, tmp_path):
+    state = {prefix + name: tensor for name, tensor in official.items()}
+    optimizer = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
+    saved = {"net": state, "optimizer": optimizer, "epoch": 30, "iteration": 9} if wrapped else state
+    torch.save(saved, tmp_path / "c.pth")
+    model = load_official(tmp_path / "c.pth", shifts=4, gradient="implicit")
+    assert (model.config.shifts, model.config.gradient, model.training) == (4, "implicit", False)
+    own = model.state_dict()
+    trained = {name: t for name, t in official.items() if not name.endswith("relative_position_index")}
+    assert len(own) == len(trained) and sum(t.numel() for t in own.values()) == sum(t.numel() for t in trained.values())
+    pairs = {
+        "share_encoder.weight": "shared.copies.analysis", "share_decoder.weight": "shared.copies.synthesis",
+        "share_filters.weight": "shared.copies.reconstruction", "unique_encoder.weight": "unshared.copies.analysis",
+        "unique_decoder.weight": "unshared.copies.synthesis", "unique_filters.weight": "unshared.copies.reconstruction",
+        "share_lmbdas": "shared_threshold", "unique_lmbdas": "unshared_threshold",
+    }
+    for released, ours in pairs.items():
+        assert torch.equal(own[ours].flatten(), official[released].flatten())
+
+
+def test_a_released_checkpoint_survives_our_own_format(official, tmp_path):
+    model = from_official_state(official)
+    save(model, tmp_path / "w", {})
+    assert equal(load(tmp_path / "w").model.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("name, prior", [("decsc_swin", "swin"), ("decsc_vmamba", "vmamba")])
+def test_every_tensor_of_the_full_size_checkpoints_has_a_place(name, prior, shared):
+    path = shared / "golden" / "learned" / "official_state_dicts.json"
+    if not path.is_file():
+        pytest.skip(f"no file {path}")
+    listed = json.loads(path.read_text())[name]
+    state = {key: torch.zeros(shape, dtype=getattr(torch, dtype)) for key, (dtype, *shape) in listed["keys"].items()}
+    model = from_official_state(state)
+    assert model.config == preset("paper", prior=prior)
+    assert sum(parameter.numel() for parameter in model.parameters()) == listed["n_parameters"]
+    assert all((parameter == 0).all() for parameter in model.parameters())
+
+
+def test_incomplete_and_foreign_state_dicts_are_refused(official):
+    assert "not a DECSC checkpoint" in refused_state({"conv_first.weight": torch.zeros(90, 31, 3, 3)})
+    assert "not a DECSC checkpoint" in refused_state(official | {"share_encoder.weight": torch.zeros(4)})
+    assert "not a DECSC checkpoint" in refused_state(official | {"share_encoder.weight": 3})
+    for name in official:
+        if not name.endswith("relative_position_index"):
+            refused_state({key: t for key, t in official.items() if key != name})
+    assert "has an unknown scheduler" in refused_state(official | {"scheduler": torch.zeros(1)})
+    turned = official["share_decoder.weight"].transpose(2, 3).transpose(0, 1).contiguous()
+    assert "shared.copies.synthesis is" in refused_state(official | {"share_decoder.weight": turned})
+
+
+def refused_state(state: dict[str, Tensor]) -> str:
+    with pytest.raises(WeightsError) as error:
+        from_official_state(state)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+class _Touch:
+    """Unpickled by a careless loader, it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_is_not_plain_tensors_is_refused_and_not_run(tmp_path):
+    trap, path = tmp_path / "sprung", tmp_path / "c.pth"
+    torch.save({"net": {"share_encoder.weight": _Touch(trap)}}, path)
+    assert "not a checkpoint of plain tensors" in refused(load_official, path)
+    assert not trap.exists()
+    torch.load(path, weights_only=False)
+    assert trap.exists(), "the trap works"
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_files_that_are_not_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "c.pth"
+    assert refused(load_official, path).endswith("no such checkpoint")
+    refused(load_official, tmp_path)
+    for content in (b"", b"plain text", b"\x80\x04.", b"PK\x03\x04 not really"):
+        path.write_bytes(content)
+        assert "not a checkpoint of plain tensors" in refused(load_official, path)
+    torch.save({"net": {"share_encoder.weight": torch.zeros(5000)}}, path)
+    path.write_bytes(path.read_bytes()[:9000])
+    assert "not a checkpoint of plain tensors" in refused(load_official, path)
+    torch.save([torch.zeros(2)], path)
+    assert "holds a list; expected a dict with 'net'" in refused(load_official, path)
+    torch.save({"net": 3}, path)
+    assert "expected a dict with 'net'" in refused(load_official, path)

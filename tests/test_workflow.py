@@ -1,0 +1,217 @@
+"""The notebooks as sources, running one of them, and the experiment graph that `run_all.sh` builds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from decsc_core.study.notebook import NotebookError, run
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
+EXTRA_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
+HERE = {**os.environ, "VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def command(*words, cwd=ROOT, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(list(map(str, words)), cwd=cwd, env=HERE | environment, capture_output=True, text=True)
+
+
+def source(notebook: Path, kind: str = "code") -> list:
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Write a notebook of code cells; the first is its parameters cell. Returns its path."""
+
+    def write(*cells: str, folder: Path = tmp_path, name: str = "tiny.ipynb") -> Path:
+        book = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+        )
+        book.cells = [nbformat.v4.new_code_cell(text, id=f"cell-{number}") for number, text in enumerate(cells)]
+        book.cells[0].metadata["tags"] = ["parameters"]
+        nbformat.write(book, folder / name)
+        return folder / name
+
+    return write
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_sources(notebook):
+    """The first cell tells what it is; the parameters are plain literals, each with a comment; no outputs."""
+    assert nbformat.read(notebook, as_version=4).cells[0].cell_type == "markdown"
+    assert source(notebook, "markdown")[0].source.startswith(f"# {notebook.name[:2]} · ")
+    cells = [cell for cell in source(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(cells) == 1
+    for line, statement in zip(cells[0].source.splitlines(), ast.parse(cells[0].source).body, strict=True):
+        ast.literal_eval(statement.value)
+        assert re.search(r"  # \S", line), line
+    assert all(cell.execution_count is None and not cell.outputs for cell in source(notebook))
+
+
+def test_notebooks_are_stripped():
+    done = command(sys.executable, "-m", "nbstripout", "--verify", "--keep-id", "--extra-keys", EXTRA_KEYS, *NOTEBOOKS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_misspelt_parameter_is_refused(tiny, tmp_path):
+    path = tiny("seed = 0  # x", "print(seed)")
+    done = command(
+        sys.executable, "-m", "decsc_core.study.notebook", path, tmp_path / "out.ipynb", "--parameters", '{"sed": 1}'
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip().splitlines()[-1]
+        == "notebook: tiny.ipynb: does not declare the parameter 'sed'; it declares seed"
+    )
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_parameters_arrive_with_their_types(tiny, tmp_path):
+    path = tiny(
+        "a = 0  # x\nb = []  # y\nc = {}  # z",
+        "import json, pathlib\npathlib.Path('seen').write_text(json.dumps([a, b, c]))",
+    )
+    values = {"a": 2.5, "b": ["tv", "nlm"], "c": {"decsc": "../w"}}
+    assert run(path, tmp_path / "deep" / "out.ipynb", values) == tmp_path / "deep" / "out.ipynb"
+    assert json.loads((tmp_path / "seen").read_text()) == list(
+        values.values()
+    )  # written beside the notebook: it runs there
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [("raise ValueError('no such\\nthing')", "ValueError: no such;"), ("import os; os._exit(3)", "kernel died")],
+)
+def test_a_failing_notebook_keeps_its_executed_copy(tiny, tmp_path, failing, reason):
+    path, output = tiny("seed = 0  # x", "print('before')", failing, "print('after')"), tmp_path / "out.ipynb"
+    with pytest.raises(NotebookError, match="tiny.ipynb: cell 'cell-2' failed") as error:
+        run(path, output, {})
+    assert reason in str(error.value) and "\n" not in str(error.value)
+    assert not output.exists()
+    kept = [cell for cell in source(tmp_path / "out.failed.ipynb") if cell.id in ("cell-1", "cell-3")]
+    assert kept[0].outputs[0]["text"] == "before\n" and not kept[1].outputs
+
+    tiny("seed = 0  # x")
+    run(path, output, {})
+    assert output.exists() and not (tmp_path / "out.failed.ipynb").exists()
+
+
+@pytest.fixture(scope="module", params=PROFILES)
+def graph(request) -> str:
+    """What Snakemake says about all jobs of a profile."""
+    done = command(sys.executable, "-m", "snakemake", "-n", "-F", "-p", "--configfile", f"config/{request.param}.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_graph_runs_every_notebook_with_parameters_it_declares(graph):
+    jobs = [shlex.split(line) for line in graph.splitlines() if "-m decsc_core.study.notebook" in line]
+    given = {
+        words[words.index("--parameters") - 2]: json.loads(words[words.index("--parameters") + 1]) for words in jobs
+    }
+    assert set(given) == {f"notebooks/{path.name}" for path in NOTEBOOKS}
+    for notebook, parameters in given.items():
+        assert set(parameters) <= set(papermill.inspect_notebook(str(ROOT / notebook)))
+        assert parameters["figures"] == f"../figures/{parameters['profile']}"
+
+
+def test_the_graph_publishes_what_the_notebooks_save(graph):
+    declared = set(re.findall(r"figures/[\w-]+/(\w+)\.(?:md|png)\b", graph))
+    saved = {
+        name
+        for path in NOTEBOOKS
+        for cell in source(path)
+        for name in re.findall(r'"((?:fig|table)\d*_\w+)"', cell.source)
+    }
+    assert declared == saved
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """The workflow in a folder of its own, with the package linked into it."""
+    for name in ("run_all.sh", "Snakefile"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("config", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "decsc_core").symlink_to(ROOT / "decsc_core")
+    return tmp_path
+
+
+def test_run_all_makes_a_notebook_once_and_reports_a_broken_one(copy, tiny):
+    target = "runs/quick/notebooks/01_scenes_and_noise.ipynb"
+    done = command("./run_all.sh", "--cores", 1, target, cwd=copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(cell.execution_count for cell in source(copy / target))
+    published = copy / "figures/quick/fig_noise_cases.png"
+    picture = published.read_bytes()
+    told = json.loads(published.with_suffix(".json").read_text())
+    assert "standing in for ICVL" in told["caption"] and set(told["provenance"]["scenes"]) == {"chelsea", "coffee"}
+
+    again = command("./run_all.sh", "--cores", 1, target, cwd=copy)
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+    settings = papermill.inspect_notebook(str(NOTEBOOKS[1]))
+    parameters = "\n".join(f"{name} = {value['default']}  # x" for name, value in settings.items())
+    spoil = "import pathlib\nfor path in pathlib.Path(figures).iterdir():\n    path.unlink()\n1 / 0"
+    tiny(parameters, spoil, folder=copy / "notebooks", name="01_scenes_and_noise.ipynb")
+    broken = command("./run_all.sh", "--cores", 1, target, cwd=copy)
+    assert broken.returncode != 0
+    assert "01_scenes_and_noise.ipynb: cell 'cell-1' failed, ZeroDivisionError" in broken.stdout + broken.stderr
+    assert (copy / target).with_suffix(".failed.ipynb").exists() and not (copy / target).exists()
+    assert published.read_bytes() == picture  # what was published before is not lost
+
+
+def test_missing_data_is_one_clear_line(copy):
+    done = command("./run_all.sh", "--profile", "standard", cwd=copy, DECSC_DATA=str(copy / "nothing"))
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("profile standard: CAVE")]
+    assert len(lines) == 1 and "(DECSC_DATA)" in lines[0] and str(copy / "nothing") in lines[0]
+    assert not (copy / "runs/standard/rows").exists() and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("datset=cave", "'datset' is not a key of the profile"),
+        ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
+        ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
+    ],
+)
+def test_a_wrong_profile_is_one_line(changed, message):
+    done = command("./run_all.sh", "-n", "--config", changed)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "papre"], "run_all.sh: no profile 'papre'; there are: quick standard"),
+        (["--profile"], "run_all.sh: --profile needs a name"),
+        (["setup", "now"], "run_all.sh: setup takes no arguments"),
+    ],
+)
+def test_run_all_refuses_what_it_does_not_know(arguments, message):
+    done = command("./run_all.sh", *arguments)
+    assert done.returncode == 2 and done.stderr.strip() == message
+
+
+def test_run_all_is_sound_bash_and_explains_itself():
+    assert command("bash", "-n", "run_all.sh").returncode == 0
+    told = command("./run_all.sh", "--help").stdout
+    assert "--profile NAME" in told and "DECSC_DATA" in told
