@@ -95,7 +95,8 @@ def _linear(photo: np.ndarray) -> np.ndarray:
 
 def _primaries() -> np.ndarray:
     """Reflectances (3, 31) of the linear sRGB primaries; they sum to 1 in each band."""
-    from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as basis
+    with np.printoptions():  # colour's import makes all printing, and with it pandas' CSV files, lose digits
+        from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as basis
 
     return basis.values[np.isin(basis.wavelengths, WAVELENGTHS)].T
 

@@ -106,3 +106,14 @@ def test_nothing_is_fetched_even_with_an_empty_cache(tmp_path):
     )
     assert done.stdout.strip() == "built", done.stderr
     assert not [file for file in tmp_path.rglob("*") if file.suffix in (".png", ".jpg", ".npz")]
+
+
+def test_building_leaves_the_digits_of_csv_files_alone():
+    script = """
+import pandas as pd
+from decsc_core.scenes import photos
+photos.build("chelsea")
+print(pd.DataFrame({"x": [1 / 3]}).to_csv(index=False))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["x", "0.3333333333333333"]

@@ -133,7 +133,8 @@ def test_row_mean_profiles_repeat_the_reference():
 
 def test_the_cycle_is_safe_for_colour_blind_readers():
     """Under the usual models of deuteranopia and protanopia neighbouring colours stay apart (CIELAB distance)."""
-    import colour
+    with np.printoptions():  # its import changes how all tests after this one print
+        import colour
 
     rgb = np.array([matplotlib.colors.to_rgb(c) for c in figures.COLOURS])
     for kind in ("Protanomaly", "Deuteranomaly"):
