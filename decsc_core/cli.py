@@ -84,6 +84,10 @@ def denoise(
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights that decsc train wrote.")] = None,
     preset: Annotated[str | None, typer.Option(help="Network size of the weights that come with the package.")] = None,
     shifts: Annotated[int | None, typer.Option(min=1, help="Shifts averaged; more are slower and better.")] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(callback=_positive, help="Noise level on the 0-255 scale, instead of an estimate; model-driven methods."),
+    ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU if there is one.")] = Device("auto"),
     record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write how it went.")] = None,
 ) -> None:
@@ -94,14 +98,14 @@ def denoise(
     if record is not None:
         check_file_target(record, source, *written, *([weights] if weights else []))
     if device == "cuda":
-        from decsc_core.denoisers.equilibrium import pick_device
+        from decsc_core.denoisers.device import pick_device
 
         with blaming("--device"):
             pick_device(device.value)
     with blaming():
         scene = read(source)
     with blaming(f"--method {method}", str(weights)):
-        denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, device=device.value)
+        denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, sigma=sigma, device=device.value)
     _tell_weights(denoiser)
     started = time.perf_counter()
     with blaming(str(source)):

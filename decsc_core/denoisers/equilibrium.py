@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
+from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.tiling import ramp, reflect_bands, starts
 from decsc_core.model import DECSC, Output
 from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
@@ -115,23 +116,6 @@ class Equilibrium(Denoiser):
         deviation = (square - mean**2).clamp_min(0).sqrt()
         arrays = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (mean, deviation))
         return *arrays, _record(outputs)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; ``"auto"`` is the GPU when there is one.
-
-    Raises
-    ------
-    ValueError
-        If torch does not know it or cannot use it on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu") from None
 
 
 def _copy_bytes(model: DECSC, side: int) -> int:

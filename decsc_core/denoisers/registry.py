@@ -3,38 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from decsc_core.denoisers.base import Denoiser
 
-
 @dataclass(frozen=True)
 class Method:
-    """One entry of the registry; `params` are those of the paper-size network for 31 bands, 0 where nothing is learned."""
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    params : int
+        Learnable parameters of the paper-size network for 31 bands; 0 where nothing is learned.
+    options : tuple of str
+        The options of `make` that the method takes.
+    """
 
     name: str
     kind: str
     params: int
     summary: str
+    options: tuple[str, ...] = ()
 
+
+_NETWORK = ("weights", "preset", "shifts", "spread", "device")
+_BLIND = ("device",)
+_AWARE = ("sigma", "device")
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("decsc", "equilibrium", 4_295_152, "Deep equilibrium convolutional sparse coding, Swin prior (Ye et al., 2025)"),
-        Method("decsc-mamba", "equilibrium", 5_056_944, "The same with the VMamba prior"),
+        Method("decsc", "equilibrium", 4_295_152, "Deep equilibrium convolutional sparse coding, Swin prior (Ye et al., 2025)", _NETWORK),
+        Method("decsc-mamba", "equilibrium", 5_056_944, "The same with the VMamba prior", _NETWORK),
+        Method("bm4d", "model-driven", 0, "Block matching and 4-D filtering (Maggioni et al., 2013)", _AWARE),
+        Method("mtsnmf", "model-driven", 0, "Multitask sparse non-negative matrix factorisation (Ye et al., 2015)", _AWARE),
+        Method("llrt", "model-driven", 0, "Hyper-Laplacian low-rank tensor, nonlocal groups (Chang et al., 2017)", _AWARE),
+        Method("ngmeet", "model-driven", 0, "Nonlocal groups in a spectral subspace (He et al., 2019)", _AWARE),
+        Method("lrmr", "model-driven", 0, "Low-rank matrix recovery, block by block (Zhang et al., 2014)", _BLIND),
+        Method("e3dtv", "model-driven", 0, "Enhanced 3-D total variation (Peng et al., 2020)", _BLIND),
+        Method("logtnn", "model-driven", 0, "Low fibered rank by a log tensor nuclear norm, 3DlogTNN (Zheng et al., 2020)", _AWARE),
         Method("tv", "band-wise", 0, "Total variation of each band, scikit-image"),
         Method("wavelet", "band-wise", 0, "Wavelet shrinkage of each band, scikit-image"),
         Method("nlm", "band-wise", 0, "Non-local means of each band, scikit-image"),
     )
 }
 
+_CLASSES = {
+    "bm4d": ("bm4d", "BM4D"),
+    "mtsnmf": ("mtsnmf", "MTSNMF"),
+    "llrt": ("llrt", "LLRT"),
+    "ngmeet": ("ngmeet", "NGMeet"),
+    "lrmr": ("lrmr", "LRMR"),
+    "e3dtv": ("e3dtv", "E3DTV"),
+    "logtnn": ("logtnn", "LogTNN"),
+    "tv": ("bandwise", "TotalVariation"),
+    "wavelet": ("bandwise", "Wavelet"),
+    "nlm": ("bandwise", "NonLocalMeans"),
+}
+"""Module and class of the methods that need no weights."""
+
 _PRIORS = {"decsc": "swin", "decsc-mamba": "vmamba"}
 
 
 def make(
     name: str, *, weights: Path | str | None = None, preset: str | None = None, shifts: int | None = None,
-    device: str = "auto", spread: bool = False,
+    sigma: float | None = None, device: str = "auto", spread: bool = False,
 ) -> Denoiser:
     """The denoiser called `name`.
 
@@ -44,6 +78,8 @@ def make(
         A file written by ``decsc train``; default: the weights that come with the package.
     preset : str, optional
         Which of the shipped weights: those of this network size.
+    sigma : float, optional
+        Noise level on the 0-255 scale, the mean over bands; default: estimated from the cube.
     shifts, device, spread
         See `Equilibrium`.
 
@@ -56,14 +92,26 @@ def make(
     """
     if name not in METHODS:
         raise ValueError(f"method {name!r} does not exist; choose one of {', '.join(METHODS)}")
-    if METHODS[name].kind == "band-wise":
-        if weights or preset or shifts:
-            raise ValueError(f"method {name!r} has no weights, presets or shifts; leave these options out")
-        from decsc_core.denoisers import bandwise
+    given = {"weights": weights, "preset": preset, "shifts": shifts, "sigma": sigma, "spread": spread or None}
+    given = {option: value for option, value in given.items() if value is not None}
+    if device not in ("auto", "cpu"):
+        given["device"] = device
+    wrong = [option for option in given if option not in METHODS[name].options]
+    if wrong:
+        raise ValueError(f"method {name!r} does not take {' or '.join(wrong)}; leave that out")
+    if name in _CLASSES:
+        module, kind = _CLASSES[name]
+        return getattr(import_module(f"decsc_core.denoisers.{module}"), kind)(**given)
+    return _equilibrium(name, weights, preset, shifts, device, spread)
 
-        return {"tv": bandwise.TotalVariation, "wavelet": bandwise.Wavelet, "nlm": bandwise.NonLocalMeans}[name]()
+
+def _equilibrium(
+    name: str, weights: Path | str | None, preset: str | None, shifts: int | None, device: str, spread: bool
+) -> Denoiser:
+    """A DECSC network with its weights."""
     from decsc_core import weights as files
-    from decsc_core.denoisers.equilibrium import Equilibrium, pick_device
+    from decsc_core.denoisers.device import pick_device
+    from decsc_core.denoisers.equilibrium import Equilibrium
 
     pick_device(device)
     if weights and preset:

@@ -1,0 +1,22 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; ``"auto"`` is the GPU when there is one.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know it or cannot use it on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu") from None

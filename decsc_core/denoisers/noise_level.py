@@ -1,0 +1,52 @@
+"""The noise level of each band, estimated from the cube itself."""
+
+from __future__ import annotations
+
+import torch
+from skimage.restoration import estimate_sigma
+from torch import Tensor
+
+FEWEST_BANDS = 4
+"""With fewer bands there is too little to predict a band from."""
+
+
+def noise_level(cube: Tensor) -> Tensor:
+    """Standard deviation of the noise in each band, in the unit of the cube.
+
+    Each band is predicted from all others by linear regression over the pixels; what cannot be predicted is taken for
+    noise. Impulses and dead columns count as noise, and a nearly clean band is over-estimated by what the regression
+    cannot explain. With fewer than 4 bands, or no more pixels than bands, the finest wavelet details of each band
+    are used instead.
+
+    Parameters
+    ----------
+    cube : (H, W, B) tensor
+
+    Returns
+    -------
+    (B,) float64 tensor on the cube's device; 0 where a band has no more variation than rounding.
+
+    References
+    ----------
+    J. Bioucas-Dias, J. Nascimento, "Hyperspectral Subspace Identification", TGRS 2008 (the HySime estimator).
+    """
+    height, width, bands = cube.shape
+    data = cube.reshape(-1, bands).double()
+    largest = data.abs().amax(0)
+    if bands < FEWEST_BANDS or len(data) <= bands:
+        sigma = _from_details(cube)
+    else:
+        gram = data.T @ data
+        inverse = torch.linalg.inv(gram + 1e-6 * torch.eye(bands, dtype=gram.dtype, device=gram.device))
+        # Column i of the inverse, scaled, is band i minus its prediction from the others.
+        residual = data @ (inverse / inverse.diagonal())
+        sigma = residual.square().mean(0).sqrt()
+    return torch.where(sigma > 1e-6 * largest, sigma, 0)
+
+
+def _from_details(cube: Tensor) -> Tensor:
+    """From the median of the finest diagonal wavelet coefficients of each band; 0 where the image is too small."""
+    if min(cube.shape[:2]) < 6:
+        return torch.zeros(cube.shape[2], dtype=torch.float64, device=cube.device)
+    levels = [estimate_sigma(band.cpu().numpy()) for band in cube.unbind(2)]
+    return torch.tensor(levels, dtype=torch.float64, device=cube.device).nan_to_num()

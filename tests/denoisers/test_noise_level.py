@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core.denoisers.noise_level import noise_level
+
+
+@pytest.fixture
+def smooth():
+    """A cube (40, 50, 31) of rank 3 without noise."""
+    rng = np.random.default_rng(0)
+    return rng.random((40, 50, 3)) @ rng.random((3, 31))
+
+
+def literal(cube: np.ndarray) -> np.ndarray:
+    """Each band regressed on all others by least squares."""
+    bands = cube.reshape(-1, cube.shape[2])
+    levels = []
+    for index in range(bands.shape[1]):
+        others = np.delete(bands, index, axis=1)
+        weights = np.linalg.lstsq(others, bands[:, index], rcond=None)[0]
+        levels.append(np.sqrt(np.mean((bands[:, index] - others @ weights) ** 2)))
+    return np.array(levels)
+
+
+def test_it_is_what_the_other_bands_do_not_predict(smooth):
+    noisy = smooth + np.random.default_rng(1).normal(0, 0.1, smooth.shape)
+    np.testing.assert_allclose(noise_level(torch.from_numpy(noisy)).numpy(), literal(noisy), rtol=1e-4)
+
+
+def test_bands_of_different_levels_are_told_apart(smooth):
+    levels = np.linspace(0.02, 0.3, 31)
+    noisy = smooth + levels * np.random.default_rng(1).standard_normal(smooth.shape)
+    np.testing.assert_allclose(noise_level(torch.from_numpy(noisy)).numpy(), levels, rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("cube, mean", [("a_gauss", 51.8), ("b_gauss", 50.1), ("a_mixture", 72.5), ("b_mixture", 69.2)])
+def test_golden_levels(golden, cube, mean):
+    assert 255 * float(noise_level(torch.from_numpy(golden.noisy(cube))).mean()) == pytest.approx(mean, abs=0.05)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+def test_with_few_bands_the_details_of_the_image_tell(bands):
+    noisy = 0.5 + np.random.default_rng(0).normal(0, 0.1, (64, 64, bands))
+    np.testing.assert_allclose(noise_level(torch.from_numpy(noisy)).numpy(), 0.1, rtol=0.2)
+
+
+def test_a_constant_cube_and_a_tiny_one_have_none():
+    assert not noise_level(torch.full((20, 20, 8), 0.3)).any()
+    assert not noise_level(torch.rand(3, 3, 2)).any()
