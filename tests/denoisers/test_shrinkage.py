@@ -1,0 +1,52 @@
+"""Shrinkage of coefficients and of singular values, against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from decsc_core.denoisers.shrinkage import shrink_singular_values, soft_threshold
+
+SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1), (2, 7, 3), (2, 3, 3, 8)]
+
+
+def gaussian(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+def test_soft_threshold_is_its_definition():
+    values, threshold = gaussian((50,)), torch.linspace(0, 2, 50, dtype=torch.float64)
+    for limit in (0.0, 0.7, threshold):
+        expected = values.sign() * (values.abs() - limit).clamp(min=0)
+        torch.testing.assert_close(soft_threshold(values, limit), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_singular_values_are_shrunk_as_by_a_singular_value_decomposition(shape, dtype):
+    matrices = gaussian(shape, dtype)
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    for limit in (0.0, values.median().item(), 100.0):
+        shrunk = shrink_singular_values(matrices, lambda found: (found - limit).clamp(min=0))
+        expected = (left * (values - limit).clamp(min=0).unsqueeze(-2)) @ right
+        torch.testing.assert_close(shrunk, expected, rtol=0, atol=1e-12)
+
+
+def test_new_singular_values_may_be_negative_or_vanish_in_between():
+    matrices = gaussian((3, 6, 4))
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+
+    def shrink(found: torch.Tensor) -> torch.Tensor:
+        return torch.where((found > 1) & (found < 2), 0, found - 1.5)
+
+    expected = (left * shrink(values).unsqueeze(-2)) @ right
+    torch.testing.assert_close(shrink_singular_values(matrices, shrink), expected, rtol=0, atol=1e-12)
+
+
+def test_singular_values_that_rounding_hides_become_zero():
+    """A zero matrix and one of rank 1, with a rule that would raise zero."""
+    rank_1 = gaussian((5, 1)) @ gaussian((1, 4))
+    shrunk = shrink_singular_values(torch.stack([rank_1, torch.zeros_like(rank_1)]), lambda found: found + 1)
+    values = torch.linalg.svdvals(rank_1)
+    torch.testing.assert_close(shrunk[0], rank_1 * (1 + 1 / values[0]), rtol=0, atol=1e-7)
+    assert torch.equal(shrunk[1], torch.zeros_like(rank_1))
