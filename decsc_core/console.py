@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+
+from decsc_core.atomic import write_text
 
 INTERRUPTED = 130
 _UsageError = typer.BadParameter.__base__  # typer brings its own copy of click or uses the installed one
@@ -102,12 +103,7 @@ def _finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json_tree(value) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json_tree(value) + "\n")
 
 
 def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
+from decsc_core.atomic import write_whole
 from decsc_core.model import DECSC, DECSCConfig
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of the weights that come with the package."""
+
+DESCRIPTION = "decsc"
+"""Metadata entry of a weights file: JSON with `config`, which rebuilds the network, and `story`."""
 
 
 class WeightsError(ValueError):
@@ -49,11 +52,9 @@ def save(model: DECSC, path: Path | str, story: dict, dtype: torch.dtype = torch
     """
     path = Path(path)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in model.state_dict().items()}
-    metadata = {"config": json.dumps(model.config.to_json()), "story": json.dumps(story)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    description = {"config": model.config.to_json(), "story": story}
+    metadata = {DESCRIPTION: json.dumps(description)}  # one entry, for safetensors keeps no order of several
+    write_whole(path, lambda temporary: temporary.write_bytes(serialise(tensors, metadata)))
     return file_sha256(path)
 
 
@@ -74,14 +75,15 @@ def load(path: Path | str) -> Weights:
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}); official checkpoints load with load_official") from None
-    if "config" not in metadata:
+    if DESCRIPTION not in metadata:
         raise WeightsError(f"{path}: holds no DECSC configuration; only files written by decsc train can be used here")
     try:
-        config = DECSCConfig(**json.loads(metadata["config"]))
-    except (TypeError, ValueError) as error:
+        description = json.loads(metadata[DESCRIPTION])
+        config = DECSCConfig(**description["config"])
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its configuration cannot be used ({error}); expected one that decsc train wrote") from None
     model = _build(config, state, path)
-    return Weights(model, json.loads(metadata.get("story", "{}")), file_sha256(path), path)
+    return Weights(model, description.get("story", {}), file_sha256(path), path)
 
 
 def shipped(method: str, preset: str | None = None) -> Path:

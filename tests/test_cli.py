@@ -345,10 +345,11 @@ def test_info_of_a_scene(decsc, tmp_path):
 def test_methods(decsc):
     listed = json.loads(decsc("methods", "--json")[1])
     assert [entry["name"] for entry in listed] == list(METHODS)
-    assert all(set(entry) == {"name", "kind", "params", "summary"} for entry in listed)
+    assert all(set(entry) == {"name", "kind", "params", "summary", "options"} for entry in listed)
     by_name = {entry["name"]: entry for entry in listed}
     assert by_name["decsc"]["params"] == 4_295_152 and by_name["tv"] | {"summary": ""} == {
-        "name": "tv", "kind": "band-wise", "params": 0, "summary": ""}
+        "name": "tv", "kind": "band-wise", "params": 0, "summary": "", "options": []}
+    assert by_name["llrt"]["options"] == ["sigma", "device"] and by_name["lrmr"]["options"] == ["device"]
     lines = decsc("methods")[1].splitlines()
     assert [line.split()[0] for line in lines] == list(METHODS)
 

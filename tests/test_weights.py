@@ -73,22 +73,29 @@ def test_configuration_and_story_can_be_read_without_this_package(model, tmp_pat
     with safe_open(tmp_path / "w", framework="np") as file:
         metadata = file.metadata()
         assert set(file.keys()) == set(model.state_dict())
-    assert json.loads(metadata["story"]) == STORY
-    assert DECSCConfig(**json.loads(metadata["config"])) == model.config
+    description = json.loads(metadata["decsc"])
+    assert description["story"] == STORY
+    assert DECSCConfig(**description["config"]) == model.config
+
+
+def test_the_same_weights_give_the_same_file(model, tmp_path):
+    first = save(model, tmp_path / "first", STORY)
+    assert {save(model, tmp_path / "again", STORY) for _ in range(3)} == {first}
 
 
 def test_an_interrupted_save_leaves_the_old_file_alone(model, tmp_path, monkeypatch):
     path = tmp_path / "w"
     before = save(model, path, STORY)
 
-    def torn(tensors: dict, target: Path, metadata: dict) -> None:
-        Path(target).write_bytes(b"torn")
+    def torn(target: Path, content: bytes) -> None:
+        target.write_text(content[:9].hex())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(weights, "save_file", torn)
+    monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(KeyboardInterrupt):
         save(model, path, {})
     assert load(path).sha256 == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_story_that_json_cannot_hold_leaves_nothing_behind(model, tmp_path):
@@ -115,7 +122,7 @@ def test_files_that_are_not_weights_are_refused(model, tmp_path):
 
 def test_files_that_do_not_fit_are_refused(model, tmp_path):
     path, state = tmp_path / "w.safetensors", model.state_dict()
-    config = {"config": json.dumps(model.config.to_json())}
+    config = {"decsc": json.dumps({"config": model.config.to_json()})}
     save_file(state, path)
     assert "holds no DECSC configuration" in refused(load, path)
     save_file({name: t for name, t in state.items() if name != "shared_threshold"}, path, config)
@@ -134,7 +141,7 @@ def test_files_that_do_not_fit_are_refused(model, tmp_path):
 ])
 def test_a_configuration_that_cannot_be_used_is_refused(config, tmp_path):
     path = tmp_path / "w.safetensors"
-    save_file({"shared_threshold": torch.zeros(3)}, path, {"config": config})
+    save_file({"shared_threshold": torch.zeros(3)}, path, {"decsc": f'{{"config": {config}}}'})
     assert "configuration" in refused(load, path)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from decsc_core.atomic import replacing
 
 from . import arrays, envi, geotiff, matlab
 from .scene import Scene, SceneError
@@ -88,7 +86,7 @@ def write(scene: Scene, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise SceneError(f"{path}: the folder {path.parent} does not exist; make it first")
     targets = envi.envi_targets(path) if writes_envi else (path,)
-    with _replacing(*targets) as temporary:
+    with replacing(*targets) as temporary:
         writer(scene, *temporary)
 
 
@@ -99,17 +97,3 @@ def _by_extension(table: dict, path: Path):
     except KeyError:
         known = ", ".join(EXTENSIONS)
         raise SceneError(f"{path}: the extension {path.suffix!r} is not known; supported: {known}") from None
-
-
-@contextmanager
-def _replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside `targets` that take their place, in this order, if the block succeeds."""
-    token = secrets.token_hex(4)
-    temporary = tuple(target.with_name(f".{token}-{target.name}") for target in targets)
-    try:
-        yield temporary
-        for source, target in zip(temporary, targets, strict=True):
-            os.replace(source, target)
-    finally:
-        for leftover in targets[0].parent.glob(f".{token}-*"):
-            leftover.unlink()

@@ -20,12 +20,12 @@ import pandas as pd
 import torch
 
 from decsc_core import metrics
+from decsc_core.atomic import write_text, write_whole
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.noise import CASES, add_noise
 from decsc_core.scenes import Scene, load_scene, scene_names
 from decsc_core.scenes.sources import ICVL_FIGURE_4
-from decsc_core.study.atomic import write_whole
 from decsc_core.study.provenance import code_version, environment
 
 COLUMNS = (
@@ -189,7 +189,7 @@ class _Files:
         self.json.unlink(missing_ok=True)
         write_whole(self.npy, lambda path: np.save(path, cube))
         write_whole(self.csv, lambda path: rows.to_csv(path, index=False))
-        write_whole(self.json, lambda path: path.write_text(json.dumps(sidecar, indent=1)))
+        write_text(self.json, json.dumps(sidecar, indent=1))
 
 
 def _denoiser(method: str, weights: Path | str | None, shifts: int | None) -> Callable[[np.ndarray], Estimate]:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from decsc_core.study import tables
-from decsc_core.study.atomic import write_whole
+from decsc_core.atomic import write_text, write_whole
 
 TEXT_WIDTH, COLUMN_WIDTH = 7.16, 3.5
 """Width of a page's text and of one of its two columns [inch]."""
@@ -240,4 +240,4 @@ def _magnify(axis: Axes, image: np.ndarray, window: tuple[int, int, int]) -> Non
 def _save_sidecar(name: str, folder: Path, caption: str, provenance: dict) -> None:
     """Write `<name>.json`."""
     text = json.dumps({"name": name, "caption": caption, "provenance": provenance}, indent=1, ensure_ascii=False) + "\n"
-    write_whole(folder / f"{name}.json", lambda path: path.write_text(text))
+    write_text(folder / f"{name}.json", text)

@@ -21,6 +21,7 @@ from lightning_fabric import Fabric
 from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
+from decsc_core.atomic import write_text, write_whole
 from decsc_core.model import DECSC, DECSCConfig, preset
 from decsc_core.model.shifts import all_shifts
 from decsc_core.scenes import Scene, load
@@ -187,7 +188,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     pairs = validation_set(validation_scenes, config)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "config.json", json.dumps(described, indent=1))
+        write_text(folder / "config.json", json.dumps(described, indent=1))
 
     model = DECSC(config.model, torch.Generator().manual_seed(config.seed))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
@@ -225,7 +226,13 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
         bar.update((at.step if config.steps else min(total, round(at.seconds))) - bar.n)
         bar.set_postfix(loss=f"{row['loss']:.2e}", best=f"{at.best:.2f} dB", refresh=False)
         if fabric.broadcast(finished or time.monotonic() - saved > config.checkpoint_seconds):
-            _replace(checkpoint, lambda path: fabric.save(path, state | {"progress": vars(at)}))
+            def save(path: Path) -> None:
+                fabric.save(path, state | {"progress": vars(at)})
+
+            if fabric.is_global_zero:
+                write_whole(checkpoint, save)
+            else:  # all processes take part, the first one writes
+                save(checkpoint)
             saved = time.monotonic()
     bar.close()
     if not at.best_state:
@@ -328,23 +335,10 @@ class _Log:
                     kept += [line + "\n"] if json.loads(line)["step"] <= step else []
                 except json.JSONDecodeError:  # the line that an interruption cut
                     break
-        _write_text(path, "".join(kept))
+        write_text(path, "".join(kept))
         self.path = path
 
     def write(self, row: dict) -> None:
         """Append one object."""
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    _replace(path, lambda temporary: Path(temporary).write_text(text))
-
-
-def _replace(path: Path, write) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in its place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    if temporary.exists():
-        os.replace(temporary, path)

@@ -124,10 +124,14 @@ def test_registry_makes_what_it_lists(tmp_path: Path) -> None:
 
 
 def test_registry_refuses_what_cannot_be_made(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(ValueError, match="choose one of decsc, decsc-mamba, tv"):
+    with pytest.raises(ValueError, match="choose one of decsc, decsc-mamba, bm4d"):
         make("bm5d")
-    with pytest.raises(ValueError, match="no weights, presets or shifts"):
+    with pytest.raises(ValueError, match="'tv' does not take shifts"):
         make("tv", shifts=3)
+    with pytest.raises(ValueError, match="'e3dtv' does not take sigma"):
+        make("e3dtv", sigma=3.0)
+    with pytest.raises(ValueError, match="'nlm' does not take device"):
+        make("nlm", device="cuda")
     with pytest.raises(ValueError, match="not both"):
         make("decsc", weights=tmp_path / "w.safetensors", preset="small")
     monkeypatch.setattr(files, "SHIPPED", tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from pathlib import Path
@@ -397,7 +398,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, numbers, 
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write(scene.with_cube(scene.cube * 0), tmp_path / name)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -151,7 +151,7 @@ def test_the_figure_scene_is_kept(tmp_path, scenes, halving):
     ("changed", "message"),
     [
         ({"method": "bm5d"}, "method 'bm5d' does not exist; choose one of noisy, decsc"),
-        ({"method": "tv", "weights": "x.safetensors"}, "method 'tv' has no weights"),
+        ({"method": "tv", "weights": "x.safetensors"}, "method 'tv' does not take weights"),
         ({"case": "gauss-96"}, "unknown noise case 'gauss-96'"),
     ],
 )

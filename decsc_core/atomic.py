@@ -1,0 +1,40 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside `targets` that take their place, in this order, if the block succeeds.
+
+    The names end like those of the targets, for writers that go by the suffix; whatever else a writer leaves beside
+    them under such a name is removed.
+    """
+    token = secrets.token_hex(4)
+    temporary = tuple(target.with_name(f".{token}-{target.name}") for target in targets)
+    try:
+        yield temporary
+        for source, target in zip(temporary, targets, strict=True):
+            os.replace(source, target)
+    finally:
+        for leftover in targets[0].parent.glob(f".{token}-*"):
+            leftover.unlink()
+
+
+def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file that then takes the place of `path`; the folder of `path` is made if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as (temporary,):
+        write(temporary)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from decsc_core.atomic import replacing, write_text, write_whole
+
+
+def test_text_is_written_into_a_new_folder(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "σ = 1\n")
+    assert (tmp_path / "a" / "b.txt").read_text(encoding="utf-8") == "σ = 1\n"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(temporary):
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        temporary.with_name(f"{temporary.name}.lock").write_text("left by a library")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.txt": "old"}
+
+
+def test_a_writer_that_makes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a", tmp_path / "b") as (first, _):
+        first.write_text("only one of two")
+    assert not (tmp_path / "b").exists()
