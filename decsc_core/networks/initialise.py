@@ -1,0 +1,50 @@
+"""Initial weights drawn from an explicit generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def default_generator() -> torch.Generator:
+    """The source of initial weights where none is given."""
+    return torch.Generator().manual_seed(2021)
+
+
+@torch.no_grad()
+def reset_like_torch(module: nn.Module, generator: torch.Generator) -> None:
+    """PyTorch's own start of a convolution or linear layer: weights and biases uniform within 1 / sqrt(inputs of an output)."""
+    nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+    if module.bias is not None:
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+
+
+@torch.no_grad()
+def reset_qrnn3d_family(network: nn.Module, generator: torch.Generator) -> None:
+    """The start that the descendants of QRNN3D share, for every layer inside `network`.
+
+    Convolutions: Kaiming normal (fan out), bias 0. Linear maps: N(0, 0.001^2), bias 0, so that a transformer block starts
+    near the identity. Norms: 1 and 0. Transposed convolutions: PyTorch's default. Tables of relative positions: normal with
+    standard deviation 0.02, truncated. Anything else is left alone.
+    """
+    for module in network.modules():
+        if isinstance(module, TRANSPOSED):
+            reset_like_torch(module, generator)
+            continue
+        if isinstance(module, CONVOLUTIONS):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 1e-3, generator=generator)
+        elif isinstance(module, NORMS):
+            nn.init.ones_(module.weight)
+        elif hasattr(module, "relative_position_bias_table"):
+            nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02, generator=generator)
+        if isinstance(module, (*CONVOLUTIONS, nn.Linear, *NORMS)) and module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,35 @@
+"""Images of any size for networks that need sides of certain multiples: extend by reflection, crop back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from decsc_core.model.shifts import reflect_index
+
+
+def pad_to(image: Tensor, height: int, width: int) -> Tensor:
+    """Extend (..., H, W) at the bottom and right to (..., height, width) by reflection, the border pixel not repeated.
+
+    Sides too small to reflect that often are reflected to and fro; a single row or column is repeated. An image that
+    has the size already is returned as it is.
+    """
+    rows, columns = image.shape[-2:]
+    if height > rows:
+        image = image[..., reflect_index(rows, 0, height - rows).to(image.device), :]
+    if width > columns:
+        image = image[..., reflect_index(columns, 0, width - columns).to(image.device)]
+    return image
+
+
+def pad_to_multiple(image: Tensor, multiple: int, square: bool = False) -> Tensor:
+    """Extend (..., H, W) at the bottom and right to sides that are multiples of `multiple`, both as large as the larger one
+    if `square`; see `pad_to`."""
+    height, width = (-(-side // multiple) * multiple for side in image.shape[-2:])
+    if square:
+        height = width = max(height, width)
+    return pad_to(image, height, width)
+
+
+def crop_to(image: Tensor, like: Tensor) -> Tensor:
+    """The top left part of an image that has the rows and columns of `like`: what `pad_to` extended."""
+    return image[..., : like.shape[-2], : like.shape[-1]]
