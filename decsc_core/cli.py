@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 CaseName = StrEnum("CaseName", {name: name for name in noises.CASES})
 Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda")})
-Prior = StrEnum("Prior", {name: name for name in ("swin", "vmamba")})
+LearnedName = StrEnum("LearnedName", {name: name for name, method in METHODS.items() if "weights" in method.options})
 Precision = StrEnum("Precision", {name: name for name in ("32-true", "bf16-mixed", "16-mixed")})
 
 SCENE = "ENVI (.hdr or its data file), GeoTIFF, MATLAB up to 7.3, .npy, .npz"
@@ -222,8 +222,8 @@ def score(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Receives the weights, the log and the checkpoint.")],
+    method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
-    prior: Annotated[Prior, typer.Option(help="The learned prior of the shared codes.")] = Prior("swin"),
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
     case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -247,10 +247,12 @@ def train(
     changes = {name: value for name, value in given.items() if value is not None}
     with blaming("--preset"):
         config = training.training(
-            preset, prior.value, dataset=dataset, case=case.value, seed=seed, steps=steps, minutes=minutes, **changes
+            method.value, preset, dataset=dataset, case=case.value, seed=seed, steps=steps, minutes=minutes, **changes
         )
     with blaming("--dataset"):
-        config = replace(config, model=replace(config.model, bands=_bands(dataset, config.patch)))
+        bands = _bands(dataset, config.patch)
+        if hasattr(config.model, "bands"):
+            config = replace(config, model=replace(config.model, bands=bands))
     with blaming(str(out)):
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
@@ -285,7 +287,7 @@ def info(
 
         with blaming(str(file)):
             loaded = weights.load(file)
-        held = {"sha256": loaded.sha256, "config": loaded.model.config.to_json(), "story": loaded.story}
+        held = {"sha256": loaded.sha256, "method": loaded.method, "config": asdict(loaded.model.config), "story": loaded.story}
     else:
         from decsc_core.describe import scene_summary
         from decsc_core.scenes import read

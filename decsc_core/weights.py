@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
+from torch import nn
 
 from decsc_core.atomic import write_whole
-from decsc_core.model import DECSC, DECSCConfig
+from decsc_core.model import official as official_decsc
+from decsc_core.networks.catalog import LEARNED, PRIORS, build, method_of, module_of, restore
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of the weights that come with the package."""
 
 DESCRIPTION = "decsc"
-"""Metadata entry of a weights file: JSON with `config`, which rebuilds the network, and `story`."""
+"""Metadata entry of a weights file: JSON with `method` and `config`, which rebuild the network, and `story`."""
 
 
 class WeightsError(ValueError):
@@ -34,13 +35,14 @@ class WeightsError(ValueError):
 class Weights:
     """A network and where it comes from: `story` as written by the training, `sha256` of the file."""
 
-    model: DECSC
+    method: str
+    model: nn.Module
     story: dict
     sha256: str
     path: Path
 
 
-def save(model: DECSC, path: Path | str, story: dict, dtype: torch.dtype = torch.float32) -> str:
+def save(model: nn.Module, path: Path | str, story: dict, dtype: torch.dtype = torch.float32) -> str:
     """Write weights atomically and return the file's SHA-256.
 
     Parameters
@@ -52,7 +54,7 @@ def save(model: DECSC, path: Path | str, story: dict, dtype: torch.dtype = torch
     """
     path = Path(path)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in model.state_dict().items()}
-    description = {"config": model.config.to_json(), "story": story}
+    description = {"method": method_of(model.config), "config": asdict(model.config), "story": story}
     metadata = {DESCRIPTION: json.dumps(description)}  # one entry, for safetensors keeps no order of several
     write_whole(path, lambda temporary: temporary.write_bytes(serialise(tensors, metadata)))
     return file_sha256(path)
@@ -64,7 +66,7 @@ def load(path: Path | str) -> Weights:
     Raises
     ------
     WeightsError
-        If the file is missing, is not a DECSC weights file, or does not fit its own configuration.
+        If the file is missing, was not written by `save`, or does not fit its own configuration.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,14 +78,14 @@ def load(path: Path | str) -> Weights:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}); official checkpoints load with load_official") from None
     if DESCRIPTION not in metadata:
-        raise WeightsError(f"{path}: holds no DECSC configuration; only files written by decsc train can be used here")
+        raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
     try:
         description = json.loads(metadata[DESCRIPTION])
-        config = DECSCConfig(**description["config"])
+        config = restore(description["method"], description["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its configuration cannot be used ({error}); expected one that decsc train wrote") from None
     model = _build(config, state, path)
-    return Weights(model, description.get("story", {}), file_sha256(path), path)
+    return Weights(description["method"], model, description.get("story", {}), file_sha256(path), path)
 
 
 def shipped(method: str, preset: str | None = None) -> Path:
@@ -104,18 +106,21 @@ def shipped(method: str, preset: str | None = None) -> Path:
     raise WeightsError(f"no weights{size} come with the package for {method!r} (there: {there}); train some with decsc train")
 
 
-def load_official(path: Path | str, **config) -> DECSC:
-    """The network of an officially released DECSC checkpoint (`net` inside a pickled dict, or a bare state dict).
+def load_official(method: str, path: Path | str, **changes) -> nn.Module:
+    """The network of an officially released checkpoint: a pickled dict with the state dict in `net` or `state_dict`, or bare.
 
-    Variant, M, J, bands, kernel, heads and states are read from the tensors; the strides are not in the file. `config`
-    overrides any other field of `DECSCConfig`.
+    What the tensors tell (widths, depths, atoms, bands) is read from them; `changes` sets any other field of the
+    configuration, as DECSC's strides, which are not in its file.
 
     Raises
     ------
     WeightsError
-        If the file is missing, cannot be read with ``torch.load(weights_only=True)``, or is not a DECSC checkpoint.
+        If there is no such method, the file is missing, cannot be read with ``torch.load(weights_only=True)``, or is no
+        checkpoint of the method.
     """
     path = Path(path)
+    if method not in LEARNED:
+        raise WeightsError(f"{path}: {method!r} is no learned method; choose one of {', '.join(LEARNED)}")
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint")
     try:
@@ -123,72 +128,31 @@ def load_official(path: Path | str, **config) -> DECSC:
     except Exception as error:  # bytes that are no checkpoint make the unpickler raise anything
         reason = (str(error) or "it ends too early").splitlines()[0]
         raise WeightsError(f"{path}: not a checkpoint of plain tensors ({reason}); expected a dict with 'net'") from None
-    state = loaded.get("net", loaded) if isinstance(loaded, dict) else None
+    state = next((loaded[key] for key in ("net", "state_dict") if key in loaded), loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}; expected a dict with 'net', the state dict")
-    return from_official_state(state, path, **config)
+    return from_official_state(method, state, path, **changes)
 
 
-def from_official_state(state: dict[str, torch.Tensor], source: Path | str = "state dict", **config) -> DECSC:
-    """Build the network of an official DECSC state dict; see `load_official`."""
+def from_official_state(method: str, state: dict[str, torch.Tensor], source: Path | str = "state dict", **changes) -> nn.Module:
+    """Build the network of an official state dict; see `load_official`."""
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    state = {key: t for key, t in state.items() if not key.endswith(("relative_position_index", "attn_mask"))}
-
-    def shape(key: str, axes: int) -> torch.Size:
-        if getattr(state.get(key), "ndim", None) != axes:
-            raise WeightsError(f"{source}: no {key} of {axes} axes; not a DECSC checkpoint")
-        return state[key].shape
-
-    shared = shape("share_encoder.weight", 4)
-    fields = {
-        "bands": shared[1], "shared_atoms": shared[0], "kernel": shared[2],
-        "unshared_atoms": shape("unique_encoder.weight", 5)[0],
-        "prior": "vmamba" if any(".layers." in key for key in state) else "swin",
-    }
-    if fields["prior"] == "swin":
-        table = shape("soft_threshold_share.blocks.0.attn.relative_position_bias_table", 2)
-        fields |= {"heads": table[1], "window": (round(table[0] ** 0.5) + 1) // 2}
-    else:
-        fields["states"] = shape("soft_threshold_share.layers.0.blocks.0.op.A_logs", 2)[1]
-    blocks = [re.search(r"(?:blocks|layers)\.(\d+)", key) for key in state]
-    fields["depth"] = 1 + max(int(match[1]) for match in blocks if match)
-    return _build(DECSCConfig(**fields | config), {_own_key(key): t for key, t in state.items()}, source)
+    official = official_decsc if method in PRIORS else module_of(method)
+    try:
+        config = replace(official.config_of(state), **changes)
+        own = official.from_official(state)
+    except KeyError as error:
+        raise WeightsError(f"{source}: no {error}; not an official checkpoint of {method}") from None
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise WeightsError(f"{source}: not an official checkpoint of {method} ({error})") from None
+    if method_of(config) != method:
+        raise WeightsError(f"{source}: a checkpoint of {method_of(config)}, not of {method}")
+    return _build(config, own, source)
 
 
-_RENAMED = [
-    (r"^share_encoder\.weight", "shared.copies.analysis"),
-    (r"^share_decoder\.weight", "shared.copies.synthesis"),
-    (r"^share_filters\.weight", "shared.copies.reconstruction"),
-    (r"^unique_encoder\.weight", "unshared.copies.analysis"),
-    (r"^unique_decoder\.weight", "unshared.copies.synthesis"),
-    (r"^unique_filters\.weight", "unshared.copies.reconstruction"),
-    (r"^share_lmbdas", "shared_threshold"),
-    (r"^unique_lmbdas", "unshared_threshold"),
-    (r"^soft_threshold_share\.layers\.(\d+)\.blocks\.0\.", r"prior_shared.blocks.\1."),
-    (r"^soft_threshold_share\.", "prior_shared."),
-    (r"^soft_threshold_unique\.detail_attn\.local_reduce", "prior_unshared.reduce"),
-    (r"^soft_threshold_unique\.detail_attn\.spatial_spectral_select", "prior_unshared.select"),
-]
-_BRANCHES = {"conv1_5": "plain", "conv1_1.conv": "central", "conv1_2.conv": "horizontal", "conv1_3.conv": "vertical",
-             "conv1_4.conv": "spectral"}
-_KINDS = {"weight": "weights", "bias": "biases"}
-
-
-def _own_key(official: str) -> str:
-    """Our name of an official DECSC parameter."""
-    branch = re.fullmatch(r"soft_threshold_unique\.conv1\.(conv1_\d(?:\.conv)?)\.(weight|bias)", official)
-    if branch and branch[1] in _BRANCHES:
-        return f"prior_unshared.difference.{_KINDS[branch[2]]}.{_BRANCHES[branch[1]]}"
-    for pattern, own in _RENAMED:
-        renamed, count = re.subn(pattern, own, official)
-        if count:
-            return renamed
-    return official
-
-
-def _build(config: DECSCConfig, state: dict[str, torch.Tensor], source: Path | str) -> DECSC:
+def _build(config, state: dict[str, torch.Tensor], source: Path | str) -> nn.Module:
     """The network of `config` with `state`, whose axes of length 1 may differ."""
-    model = DECSC(config)
+    model = build(config)
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:

@@ -319,7 +319,7 @@ def test_train_then_use_resume_and_inspect_the_weights(decsc, tmp_path, small_ca
     code, _, err = decsc(
         "denoise", "in.npy", "no.npy", "--weights", "run/weights.safetensors", "--method", "decsc-mamba"
     )
-    assert code == 2 and "weights of a swin prior; use method 'decsc'" in err and not (tmp_path / "no.npy").exists()
+    assert code == 2 and "these weights are of 'decsc'; use that method" in err and not (tmp_path / "no.npy").exists()
 
 
 def test_info_of_a_scene(decsc, tmp_path):
@@ -451,12 +451,12 @@ MISTAKES = {
     "no shift": ((*DENOISE, "--shifts", 0), ["--shifts: "]),
     "too many shifts": ((*DENOISE, "--shifts", 99), ["shifts=99 must be between 1 and"]),
     "shifts of a band-wise method": (
-        (*DENOISE, "--method", "tv", "--shifts", 2), ["--method tv: ", "leave these options out"],
+        (*DENOISE, "--method", "tv", "--shifts", 2), ["--method tv: ", "does not take shifts"],
     ),
     "missing weights": ((*DENOISE, "--weights", "none.safetensors"), ["none.safetensors: no such weights file"]),
     "weights of another format": ((*DENOISE, "--weights", "text.txt"), ["text.txt: not a safetensors file"]),
     "weights without a network": (
-        (*DENOISE, "--weights", "bare.safetensors"), ["bare.safetensors: holds no DECSC config"],
+        (*DENOISE, "--weights", "bare.safetensors"), ["bare.safetensors: does not describe its network"],
     ),
     "weights of an unknown network": (
         (*DENOISE, "--weights", "odd.safetensors"), ["odd.safetensors: its configuration", "wheels"],
@@ -492,7 +492,7 @@ MISTAKES = {
     "unknown preset to train": (
         ("train", "--out", "run", "--steps", 1, "--preset", "bogus"), ["--preset: ", "paper, small, tiny"],
     ),
-    "unknown prior": ((*TRAIN, "--steps", 1, "--prior", "bogus"), ["--prior: 'bogus' is not one of 'swin', 'vmamba'"]),
+    "unknown network": ((*TRAIN, "--steps", 1, "--method", "tv"), ["--method: 'tv' is not one of 'decsc', 'decsc-mamba', 'sst'"]),
     "unknown data set": ((*TRAIN, "--steps", 1, "--dataset", "bogus"), ["--dataset: ", "'bogus'", "cave"]),
     "data set that is not here": ((*TRAIN, "--steps", 1), ["--dataset: CAVE: scene", "DECSC_DATA"]),
     "data set without training scenes": (
@@ -525,7 +525,7 @@ def mistaken_files(tmp_path, monkeypatch):
         (tmp_path / name).write_text("neither a scene nor weights\n")
     tensors = {"x": np.zeros(3, np.float32)}
     safetensors.numpy.save_file(tensors, tmp_path / "bare.safetensors")
-    safetensors.numpy.save_file(tensors, tmp_path / "odd.safetensors", {"config": '{"wheels": 4}'})
+    safetensors.numpy.save_file(tensors, tmp_path / "odd.safetensors", {"decsc": '{"method": "decsc", "config": {"wheels": 4}}'})
     for name in ("folder", "folder.npy"):
         (tmp_path / name).mkdir()
     return tmp_path

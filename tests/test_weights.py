@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from decsc_core import weights
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
-from decsc_core.weights import WeightsError, from_official_state, load, load_official, save
+from decsc_core.weights import WeightsError, load, load_official, save
 
 STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}
+
+METHODS = {"swin": "decsc", "vmamba": "decsc-mamba"}
 
 
 @pytest.fixture(params=["swin", "vmamba"])
@@ -122,9 +125,9 @@ def test_files_that_are_not_weights_are_refused(model, tmp_path):
 
 def test_files_that_do_not_fit_are_refused(model, tmp_path):
     path, state = tmp_path / "w.safetensors", model.state_dict()
-    config = {"decsc": json.dumps({"config": model.config.to_json()})}
+    config = {"decsc": json.dumps({"method": METHODS[model.config.prior], "config": asdict(model.config)})}
     save_file(state, path)
-    assert "holds no DECSC configuration" in refused(load, path)
+    assert "does not describe its network" in refused(load, path)
     save_file({name: t for name, t in state.items() if name != "shared_threshold"}, path, config)
     assert "lacks shared_threshold" in refused(load, path)
     save_file(state | {"more": torch.zeros(3)}, path, config)
@@ -141,7 +144,7 @@ def test_files_that_do_not_fit_are_refused(model, tmp_path):
 ])
 def test_a_configuration_that_cannot_be_used_is_refused(config, tmp_path):
     path = tmp_path / "w.safetensors"
-    save_file({"shared_threshold": torch.zeros(3)}, path, {"decsc": f'{{"config": {config}}}'})
+    save_file({"shared_threshold": torch.zeros(3)}, path, {"decsc": f'{{"method": "decsc", "config": {config}}}'})
     assert "configuration" in refused(load, path)
 
 
@@ -178,7 +181,7 @@ def test_a_released_checkpoint_becomes_a_network(official, prefix, wrapped, tmp_
     optimizer = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
     saved = {"net": state, "optimizer": optimizer, "epoch": 30, "iteration": 9} if wrapped else state
     torch.save(saved, tmp_path / "c.pth")
-    model = load_official(tmp_path / "c.pth", shifts=4, gradient="implicit")
+    model = load_official(method_of(official), tmp_path / "c.pth", shifts=4, gradient="implicit")
     assert (model.config.shifts, model.config.gradient, model.training) == (4, "implicit", False)
     own = model.state_dict()
     trained = {name: t for name, t in official.items() if not name.endswith("relative_position_index")}
@@ -191,6 +194,24 @@ def test_a_released_checkpoint_becomes_a_network(official, prefix, wrapped, tmp_
     }
     for released, ours in pairs.items():
         assert torch.equal(own[ours].flatten(), official[released].flatten())
+
+
+def method_of(state: dict[str, Tensor]) -> str:
+    """Which of the two networks a state dict under the released names belongs to."""
+    return "decsc-mamba" if any(".layers." in name for name in state) else "decsc"
+
+
+def from_official_state(state: dict[str, Tensor]) -> DECSC:
+    return weights.from_official_state(method_of(state), state)
+
+
+def test_the_other_networks_checkpoint_is_refused(official, tmp_path):
+    torch.save({"net": official}, tmp_path / "c.pth")
+    right, wrong = sorted(("decsc", "decsc-mamba"), key=lambda name: name != method_of(official))
+    with pytest.raises(WeightsError, match=f"a checkpoint of {right}, not of {wrong}$"):
+        load_official(wrong, tmp_path / "c.pth")
+    with pytest.raises(WeightsError, match="'sstt' is no learned method; choose one of decsc, decsc-mamba, sst"):
+        load_official("sstt", tmp_path / "c.pth")
 
 
 def test_a_released_checkpoint_survives_our_own_format(official, tmp_path):
@@ -213,9 +234,9 @@ def test_every_tensor_of_the_full_size_checkpoints_has_a_place(name, prior, shar
 
 
 def test_incomplete_and_foreign_state_dicts_are_refused(official):
-    assert "not a DECSC checkpoint" in refused_state({"conv_first.weight": torch.zeros(90, 31, 3, 3)})
-    assert "not a DECSC checkpoint" in refused_state(official | {"share_encoder.weight": torch.zeros(4)})
-    assert "not a DECSC checkpoint" in refused_state(official | {"share_encoder.weight": 3})
+    assert "not an official checkpoint of decsc" in refused_state({"conv_first.weight": torch.zeros(90, 31, 3, 3)})
+    assert "not an official checkpoint of decsc" in refused_state(official | {"share_encoder.weight": torch.zeros(4)})
+    assert "not an official checkpoint of decsc" in refused_state(official | {"share_encoder.weight": 3})
     for name in official:
         if not name.endswith("relative_position_index"):
             refused_state({key: t for key, t in official.items() if key != name})
@@ -231,6 +252,10 @@ def refused_state(state: dict[str, Tensor]) -> str:
     return str(error.value)
 
 
+def load_decsc(path: Path) -> DECSC:
+    return load_official("decsc", path)
+
+
 class _Touch:
     """Unpickled by a careless loader, it creates a file."""
 
@@ -244,7 +269,7 @@ class _Touch:
 def test_a_pickle_that_is_not_plain_tensors_is_refused_and_not_run(tmp_path):
     trap, path = tmp_path / "sprung", tmp_path / "c.pth"
     torch.save({"net": {"share_encoder.weight": _Touch(trap)}}, path)
-    assert "not a checkpoint of plain tensors" in refused(load_official, path)
+    assert "not a checkpoint of plain tensors" in refused(load_decsc, path)
     assert not trap.exists()
     torch.load(path, weights_only=False)
     assert trap.exists(), "the trap works"
@@ -253,15 +278,15 @@ def test_a_pickle_that_is_not_plain_tensors_is_refused_and_not_run(tmp_path):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     path = tmp_path / "c.pth"
-    assert refused(load_official, path).endswith("no such checkpoint")
-    refused(load_official, tmp_path)
+    assert refused(load_decsc, path).endswith("no such checkpoint")
+    refused(load_decsc, tmp_path)
     for content in (b"", b"plain text", b"\x80\x04.", b"PK\x03\x04 not really"):
         path.write_bytes(content)
-        assert "not a checkpoint of plain tensors" in refused(load_official, path)
+        assert "not a checkpoint of plain tensors" in refused(load_decsc, path)
     torch.save({"net": {"share_encoder.weight": torch.zeros(5000)}}, path)
     path.write_bytes(path.read_bytes()[:9000])
-    assert "not a checkpoint of plain tensors" in refused(load_official, path)
+    assert "not a checkpoint of plain tensors" in refused(load_decsc, path)
     torch.save([torch.zeros(2)], path)
-    assert "holds a list; expected a dict with 'net'" in refused(load_official, path)
+    assert "holds a list; expected a dict with 'net'" in refused(load_decsc, path)
     torch.save({"net": 3}, path)
-    assert "expected a dict with 'net'" in refused(load_official, path)
+    assert "expected a dict with 'net'" in refused(load_decsc, path)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
-
 import numpy as np
 import torch
 from einops import rearrange
@@ -13,7 +10,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
-from decsc_core.denoisers.tiling import ramp, reflect_bands, starts
+from decsc_core.denoisers.tiling import pieces, reflect_bands
 from decsc_core.model import DECSC, Output
 from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
 from decsc_core.weights import Weights
@@ -32,7 +29,6 @@ class Equilibrium(Denoiser):
     Parameters
     ----------
     weights : Weights
-    name : str
     shifts : int, optional
         Shifts averaged, between 1 and stride^2 (default: the network's). More are slower and better.
     device : str
@@ -51,10 +47,10 @@ class Equilibrium(Denoiser):
     kind = "equilibrium"
 
     def __init__(
-        self, weights: Weights, name: str, *, shifts: int | None = None, device: str = "auto", tile: int | None = None,
+        self, weights: Weights, *, shifts: int | None = None, device: str = "auto", tile: int | None = None,
         spread: bool = False,
     ) -> None:
-        self.name, self.weights, self.spread = name, weights, spread
+        self.name, self.weights, self.spread = weights.method, weights, spread
         self.params = sum(p.numel() for p in weights.model.parameters())
         self.device = pick_device(device)
         config = weights.model.config
@@ -74,7 +70,7 @@ class Equilibrium(Denoiser):
         model = self.weights.model.to(self.device)
         bands, width = noisy.shape[2], model.config.bands
         cube = reflect_bands(noisy, width)
-        jobs = list(self._jobs(cube.shape, width))
+        jobs = pieces(cube.shape, self.tile, OVERLAP, width)
         total, spread, weight = np.zeros_like(cube), np.zeros_like(cube), np.zeros_like(cube)
         records = []
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
@@ -87,17 +83,6 @@ class Equilibrium(Denoiser):
                 records.append(record)
         total /= weight
         return Estimate(total[..., :bands], records, (spread / weight)[..., :bands] if self.spread else None)
-
-    def _jobs(self, shape: tuple[int, int, int], width: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-        """Where each piece lies, and its blending weights (h, w, 1)."""
-        height, columns, bands = shape
-        overlap = min(OVERLAP, self.tile // 4)
-        step = self.tile - overlap
-        corners = product(starts(height, self.tile, step), starts(columns, self.tile, step), starts(bands, width, width // 2))
-        for top, left, first in corners:
-            h, w = min(self.tile, height), min(self.tile, columns)
-            blend = ramp(h, overlap)[:, None, None] * ramp(w, overlap)[None, :, None]
-            yield np.s_[top : top + h, left : left + w, first : first + width], blend
 
     @torch.no_grad()
     def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, Record | None]:

@@ -28,6 +28,7 @@ class Method:
 
 
 _NETWORK = ("weights", "preset", "shifts", "spread", "device")
+_LEARNED = ("weights", "preset", "device")
 _BLIND = ("device",)
 _AWARE = ("sigma", "device")
 
@@ -43,6 +44,13 @@ METHODS: dict[str, Method] = {
         Method("lrmr", "model-driven", 0, "Low-rank matrix recovery, block by block (Zhang et al., 2014)", _BLIND),
         Method("e3dtv", "model-driven", 0, "Enhanced 3-D total variation (Peng et al., 2020)", _BLIND),
         Method("logtnn", "model-driven", 0, "Low fibered rank by a log tensor nuclear norm, 3DlogTNN (Zheng et al., 2020)", _AWARE),
+        Method("sst", "learned", 4_144_837, "Spatial-spectral transformer (Li et al., 2023)", _LEARNED),
+        Method("trq3d", "learned", 679_107, "Transformer and quasi-recurrent network, TRQ3DNet (Pang et al., 2022)", _LEARNED),
+        Method("sert", "learned", 1_905_319, "Spectral enhanced rectangle transformer (Li et al., 2023)", _LEARNED),
+        Method("t3sc", "learned", 832_256, "Trainable spectral-spatial sparse coding (Bodrito et al., 2021)", _LEARNED),
+        Method("mtsnnpp", "learned", 1_948_032, "MTSNN++ (Xiong et al., 2023), our reconstruction from its abstract", _LEARNED),
+        Method("qrnn3d", "learned", 860_453, "3-D quasi-recurrent network (Wei et al., 2020)", _LEARNED),
+        Method("hsdt", "learned", 521_158, "Hybrid spectral denoising transformer, size M (Lai et al., 2023)", _LEARNED),
         Method("tv", "band-wise", 0, "Total variation of each band, scikit-image"),
         Method("wavelet", "band-wise", 0, "Wavelet shrinkage of each band, scikit-image"),
         Method("nlm", "band-wise", 0, "Non-local means of each band, scikit-image"),
@@ -62,9 +70,6 @@ _CLASSES = {
     "nlm": ("bandwise", "NonLocalMeans"),
 }
 """Module and class of the methods that need no weights."""
-
-_PRIORS = {"decsc": "swin", "decsc-mamba": "vmamba"}
-
 
 def make(
     name: str, *, weights: Path | str | None = None, preset: str | None = None, shifts: int | None = None,
@@ -102,23 +107,17 @@ def make(
     if name in _CLASSES:
         module, kind = _CLASSES[name]
         return getattr(import_module(f"decsc_core.denoisers.{module}"), kind)(**given)
-    return _equilibrium(name, weights, preset, shifts, device, spread)
-
-
-def _equilibrium(
-    name: str, weights: Path | str | None, preset: str | None, shifts: int | None, device: str, spread: bool
-) -> Denoiser:
-    """A DECSC network with its weights."""
     from decsc_core import weights as files
     from decsc_core.denoisers.device import pick_device
     from decsc_core.denoisers.equilibrium import Equilibrium
+    from decsc_core.denoisers.learned import Learned
 
     pick_device(device)
     if weights and preset:
         raise ValueError("a weights file brings its own network size; give weights or preset, not both")
     loaded = files.load(weights or files.shipped(name, preset))
-    prior = loaded.model.config.prior
-    if prior != _PRIORS[name]:
-        other = next(key for key, value in _PRIORS.items() if value == prior)
-        raise files.WeightsError(f"{loaded.path}: weights of a {prior} prior; use method {other!r} with them")
-    return Equilibrium(loaded, name, shifts=shifts, device=device, spread=spread)
+    if loaded.method != name:
+        raise files.WeightsError(f"{loaded.path}: these weights are of {loaded.method!r}; use that method with them")
+    if METHODS[name].kind == "learned":
+        return Learned(loaded, device=device)
+    return Equilibrium(loaded, shifts=shifts, device=device, spread=spread)

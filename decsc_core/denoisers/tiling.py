@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 
@@ -25,3 +27,19 @@ def ramp(side: int, overlap: int) -> np.ndarray:
 def reflect_bands(cube: np.ndarray, bands: int) -> np.ndarray:
     """Extend (H, W, B) to at least `bands` bands by reflection at the last one, without repeating it."""
     return np.pad(cube, ((0, 0), (0, 0), (0, max(bands - cube.shape[2], 0))), mode="reflect" if cube.shape[2] > 1 else "edge")
+
+
+def pieces(
+    shape: tuple[int, int, int], tile: int, overlap: int, bands: int
+) -> list[tuple[tuple[slice, ...], np.ndarray]]:
+    """Tiles of at most tile x tile pixels, blended over `overlap` pixels, in half-overlapping windows of `bands` bands.
+
+    Returns where each piece of a cube of `shape` (H, W, B >= `bands`) lies, and its weights (h, w, 1).
+    """
+    height, width, depth = shape
+    overlap = min(overlap, tile // 4)
+    step = tile - overlap
+    h, w = min(tile, height), min(tile, width)
+    blend = ramp(h, overlap)[:, None, None] * ramp(w, overlap)[None, :, None]
+    corners = product(starts(height, tile, step), starts(width, tile, step), starts(depth, bands, bands // 2))
+    return [(np.s_[top : top + h, left : left + w, first : first + bands], blend) for top, left, first in corners]

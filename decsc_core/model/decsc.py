@@ -123,10 +123,6 @@ class DECSCConfig:
         if isinstance(self.solver, dict):
             object.__setattr__(self, "solver", SolverConfig(**self.solver))
 
-    def to_json(self) -> dict:
-        """Plain types only; ``DECSCConfig(**config.to_json()) == config``."""
-        return asdict(self)
-
 
 PRESETS: dict[str, DECSCConfig] = {
     "paper": DECSCConfig(),

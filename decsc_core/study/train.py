@@ -12,22 +12,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from lightning_fabric import Fabric
+from torch import nn
 from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
 from decsc_core.atomic import write_text, write_whole
-from decsc_core.model import DECSC, DECSCConfig, preset
+from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
+from decsc_core.networks.catalog import SIZES, build, configure, method_of
 from decsc_core.scenes import Scene, load
 from decsc_core.study.provenance import environment
 
 VALIDATION_SIDE = 128
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _PATCH, _SHIFT, _VALIDATION = range(3)
 
 
@@ -37,7 +41,7 @@ class TrainConfig:
 
     Parameters
     ----------
-    model : DECSCConfig
+    model : DECSCConfig or a peer's configuration
     dataset, case : str
         A data set of the catalogue with a training and a validation split; a noise case.
     seed : int
@@ -45,14 +49,17 @@ class TrainConfig:
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
     batch, patch : int
         Patches a step (over all devices) and their side in pixels.
-    learning_rate : float
-        Adam's; halved `halvings` times, at equal parts of the budget (the paper: 1e-4, twice).
+    optimizer : {"adam", "adamw"}
+    learning_rate, weight_decay : float
+        Of the optimizer.
+    schedule : pairs of (share, factor)
+        From each share of the budget on, the learning rate is `factor` times the first one; see `halved`.
     clip : float
         Largest gradient norm (the release: 1e6, never active).
     jacobian_penalty : float
         Weight of the mean squared entry of the Jacobian of f at the fixed point, times its width (Bai et al., ICML 2021).
     evaluations : (int, int)
-        Smallest and largest cap on the solver's evaluations, drawn anew for each step; shallower and varied solves make training
+        DECSC only, as `jacobian_penalty`. Smallest and largest cap on the solver's evaluations, drawn anew for each step; shallower and varied solves make training
         cheap and keep deeper ones at test from being worse.
     validate_every : int
         Steps between validations; the weights with the best validation MPSNR are kept.
@@ -60,7 +67,7 @@ class TrainConfig:
         Time between checkpoints, that is the most that an interruption can lose.
     """
 
-    model: DECSCConfig
+    model: Any
     dataset: str = "cave"
     case: str = "gauss-95"
     seed: int = 0
@@ -68,8 +75,10 @@ class TrainConfig:
     minutes: float | None = None
     batch: int = 8
     patch: int = 64
+    optimizer: str = "adam"
     learning_rate: float = 1e-4
-    halvings: int = 2
+    weight_decay: float = 0.0
+    schedule: tuple[tuple[float, float], ...] = ()
     clip: float = 1.0
     jacobian_penalty: float = 0.0
     evaluations: tuple[int, int] = (20, 20)
@@ -81,33 +90,63 @@ class TrainConfig:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give the budget either as steps or as minutes")
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
+        object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer {self.optimizer!r} does not exist; choose one of {', '.join(OPTIMIZERS)}")
         if self.case not in noise.CASES:
             raise ValueError(f"case {self.case!r} does not exist; choose one of {', '.join(noise.CASES)}")
 
     def to_json(self) -> dict:
         """Plain types only."""
-        return asdict(self)
+        return {"method": method_of(self.model), **asdict(self)}
 
 
-RECIPES: dict[str, dict] = {
-    "paper": {"clip": 1e6},
-    "small": {"batch": 4, "learning_rate": 1e-3, "halvings": 5, "clip": 0.05, "evaluations": (4, 12), "validate_every": 300},
-    "tiny": {"batch": 4, "patch": 48, "learning_rate": 1e-3, "halvings": 5, "clip": 0.05, "evaluations": (4, 12),
+def halved(times: int) -> tuple[tuple[float, float], ...]:
+    """The schedule that halves the learning rate `times` times, at equal parts of the budget."""
+    return tuple((part / (times + 1), 0.5**part) for part in range(1, times + 1))
+
+
+_DECSC = {
+    "paper": {"clip": 1e6, "schedule": halved(2)},
+    "small": {"batch": 4, "learning_rate": 1e-3, "schedule": halved(5), "clip": 0.05, "evaluations": (4, 12),
+              "validate_every": 300},
+    "tiny": {"batch": 4, "patch": 48, "learning_rate": 1e-3, "schedule": halved(5), "clip": 0.05, "evaluations": (4, 12),
              "validate_every": 100},
 }
-"""What each preset's training changes of the defaults. The paper's: Adam, 1e-4, batches of 8, halved twice."""
+_ON_CPU = {"paper": {}, "small": {"batch": 4}, "tiny": {"batch": 4, "patch": 48, "validate_every": 100}}
+_QRNN3D = {"batch": 16, "learning_rate": 1e-3, "schedule": ((0.4, 0.1), (0.6, 1.0), (0.7, 0.1), (0.9, 0.01)), "clip": 1e6}
+_RELEASED: dict[str, dict] = {
+    "sst": {"optimizer": "adamw", "weight_decay": 1e-4, "schedule": ((0.6, 0.1),), "clip": 1e6},
+    "sert": {"batch": 16, "schedule": ((0.5, 0.1),), "clip": 1e6},
+    "trq3d": _QRNN3D,
+    "qrnn3d": _QRNN3D,
+    "t3sc": {"batch": 16, "learning_rate": 3e-4, "schedule": ((0.5, 0.5), (0.75, 0.25)), "clip": 1e6},
+    "mtsnnpp": {"learning_rate": 1e-3, "schedule": halved(2), "clip": 1e6},
+    "hsdt": {"batch": 16, "learning_rate": 1e-3, "clip": 1e6,
+             "schedule": ((0.25, 0.1), (0.375, 1.0), (0.56, 0.1), (0.69, 0.05), (0.75, 0.01), (0.81, 0.005), (0.94, 0.001))},
+}
+RECIPES: dict[str, dict[str, dict]] = {
+    "decsc": _DECSC,
+    "decsc-mamba": _DECSC,
+    **{method: {size: released | _ON_CPU[size] for size in SIZES} for method, released in _RELEASED.items()},
+}
+"""What the training of each method and size changes of the defaults: the optimiser and schedule of its paper or release.
+
+Epochs became shares of the budget. The peers' changes of the noise level between epochs are left out: each network is
+trained for one noise case. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
+"""
 
 
-def training(name: str, prior: str = "swin", **fields) -> TrainConfig:
-    """The training of preset `name` by its recipe, with some fields of `TrainConfig` given or changed.
+def training(method: str, size: str = "paper", **fields) -> TrainConfig:
+    """The training of a method's network of a size by its recipe, with some fields of `TrainConfig` given or changed.
 
     Raises
     ------
     ValueError
-        If there is no such preset or a field is out of range.
+        If there is no such method or size, or a field is out of range.
     """
-    model = preset(name, prior=prior)
-    return TrainConfig(model, **RECIPES[name] | fields)
+    model = configure(method, size)
+    return TrainConfig(model, **RECIPES[method][size] | fields)
 
 
 @dataclass
@@ -148,12 +187,12 @@ def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.nd
 
 
 @torch.no_grad()
-def validate(model: DECSC, pairs: list[tuple[np.ndarray, np.ndarray]], device: torch.device) -> dict:
+def validate(model: nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]], device: torch.device) -> dict:
     """Mean MPSNR [dB] over the validation pairs, mean evaluations of f, largest relative residual."""
     scores, iterations, residual = [], [], 0.0
     for clean, noisy in pairs:
         image = rearrange(torch.from_numpy(noisy), "h w b -> 1 b h w").to(device)
-        output = model(image)
+        output = _as_output(model(image))
         scores.append(metrics.mpsnr(clean, rearrange(output.image[0].cpu().numpy(), "b h w -> h w b")))
         if output.solution is not None:
             iterations.append(output.solution.iterations.float().mean().item())
@@ -190,8 +229,10 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(described, indent=1))
 
-    model = DECSC(config.model, torch.Generator().manual_seed(config.seed))
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    model = build(config.model, torch.Generator().manual_seed(config.seed))
+    optimizer = OPTIMIZERS[config.optimizer](
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     module, optimizer = fabric.setup(model, optimizer)
     state, at = {"model": module, "optimizer": optimizer}, _Progress()
     checkpoint = folder / "checkpoint.pt"
@@ -248,8 +289,9 @@ def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
     """Raise ValueError for the first scene that cannot give patches to this network."""
     for scene in scenes:
         height, width, bands = scene.cube.shape
-        if bands != config.model.bands:
-            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, the network {config.model.bands}")
+        wanted = getattr(config.model, "bands", None)
+        if wanted and bands != wanted:
+            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, the network {wanted}")
         if min(height, width) < config.patch:
             raise ValueError(f"{config.dataset}: {scene.name} is {height} x {width} pixels, smaller than patch={config.patch}")
 
@@ -300,14 +342,10 @@ def _step(fabric: Fabric, module, optimizer, scenes: list[Scene], config: TrainC
     local = config.batch // fabric.world_size
     first = step * config.batch + fabric.global_rank * local
     clean, noisy = (cubes.to(fabric.device) for cubes in patch_batch(scenes, config, range(first, first + local)))
-    rate = config.learning_rate * 0.5 ** int(min(share, 1 - 1e-9) * (config.halvings + 1))
+    rate = learning_rate(config, share)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    rng = np.random.default_rng((config.seed, _SHIFT, step))
-    every = all_shifts(config.model.stride)
-    shifts = [every[i] for i in sorted(rng.choice(len(every), config.model.train_shifts, replace=False))]
-    low, high = config.evaluations
-    output = module(noisy, shifts, int(rng.integers(low, high + 1)), rng if config.jacobian_penalty else None)
+    output = _as_output(module(noisy, *_solve_arguments(config, step)))
     loss = F.mse_loss(output.image, clean)
     total = loss + config.jacobian_penalty * output.jacobian if config.jacobian_penalty else loss
     optimizer.zero_grad()
@@ -322,6 +360,27 @@ def _step(fabric: Fabric, module, optimizer, scenes: list[Scene], config: TrainC
         row["iterations"] = output.solution.iterations.float().mean().item()
         row["residual"] = output.solution.residuals.amin(0).median().item()
     return row
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """The learning rate after that share of the budget."""
+    return config.learning_rate * next((factor for start, factor in reversed(config.schedule) if share >= start), 1.0)
+
+
+def _solve_arguments(config: TrainConfig, step: int) -> tuple:
+    """What DECSC takes beside the image: random shifts, a random depth of the solve, and a probe for the penalty."""
+    if not isinstance(config.model, DECSCConfig):
+        return ()
+    rng = np.random.default_rng((config.seed, _SHIFT, step))
+    every = all_shifts(config.model.stride)
+    shifts = [every[i] for i in sorted(rng.choice(len(every), config.model.train_shifts, replace=False))]
+    low, high = config.evaluations
+    return shifts, int(rng.integers(low, high + 1)), rng if config.jacobian_penalty else None
+
+
+def _as_output(result: Output | torch.Tensor) -> Output:
+    """The result of any network in the form of DECSC's."""
+    return result if isinstance(result, Output) else Output(result, torch.zeros_like(result), None)
 
 
 class _Log:

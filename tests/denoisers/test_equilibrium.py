@@ -23,7 +23,7 @@ def tiny() -> files.Weights:
     with torch.no_grad():
         for kernel in (*model.shared.copies.values(), *model.unshared.copies.values()):
             kernel *= 0.3
-    return files.Weights(model, {}, "0" * 64, Path("tiny.safetensors"))
+    return files.Weights("decsc", model, {}, "0" * 64, Path("tiny.safetensors"))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def cube() -> np.ndarray:
 def test_any_size_and_band_count_keeps_its_shape(tiny, shape: tuple[int, int, int]) -> None:
     noisy = np.random.default_rng(1).random(shape, dtype=np.float32)
     before = noisy.copy()
-    estimate = Equilibrium(tiny, "decsc")(noisy)
+    estimate = Equilibrium(tiny)(noisy)
     assert estimate.cube.shape == shape and estimate.cube.dtype == np.float32
     assert np.isfinite(estimate.cube).all()
     np.testing.assert_array_equal(noisy, before)
@@ -45,12 +45,12 @@ def test_one_tile_is_the_network_itself(tiny, cube) -> None:
     image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
     with torch.no_grad():
         expected = tiny.model(image).image[0].numpy().transpose(1, 2, 0)
-    np.testing.assert_allclose(Equilibrium(tiny, "decsc")(cube).cube, expected, atol=1e-6)
+    np.testing.assert_allclose(Equilibrium(tiny)(cube).cube, expected, atol=1e-6)
 
 
 def test_band_windows_are_averaged(tiny) -> None:
     noisy = np.random.default_rng(2).random((15, 15, 10), dtype=np.float32)
-    denoise = Equilibrium(tiny, "decsc")
+    denoise = Equilibrium(tiny)
     first, second = denoise(noisy[..., :7]).cube, denoise(noisy[..., 3:]).cube
     both = denoise(noisy)
     assert len(both.record) == 2
@@ -60,32 +60,32 @@ def test_band_windows_are_averaged(tiny) -> None:
 
 
 def test_more_shifts_change_the_answer_and_spread_is_their_deviation(tiny, cube) -> None:
-    one = Equilibrium(tiny, "decsc", shifts=1, spread=True)(cube)
-    nine = Equilibrium(tiny, "decsc", shifts=9, spread=True)(cube)
+    one = Equilibrium(tiny, shifts=1, spread=True)(cube)
+    nine = Equilibrium(tiny, shifts=9, spread=True)(cube)
     assert np.abs(one.cube - nine.cube).max() > 1e-4
     assert one.spread.max() == 0
     image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
     with torch.no_grad():
-        single = [tiny.model(image, [shift]).image[0].numpy().transpose(1, 2, 0) for shift in Equilibrium(tiny, "d", shifts=9).shifts]
+        single = [tiny.model(image, [shift]).image[0].numpy().transpose(1, 2, 0) for shift in Equilibrium(tiny, shifts=9).shifts]
     np.testing.assert_allclose(nine.spread, np.std(single, axis=0), atol=2e-4)
     np.testing.assert_allclose(nine.cube, np.mean(single, axis=0), atol=2e-4)
 
 
 def test_memory_bound_changes_nothing_but_the_chunks(tiny, cube, monkeypatch) -> None:
-    whole = Equilibrium(tiny, "decsc", shifts=9, tile=64)(cube)
+    whole = Equilibrium(tiny, shifts=9, tile=64)(cube)
     monkeypatch.setattr("decsc_core.denoisers.equilibrium.CPU_BYTES", 1)
-    pieces = Equilibrium(tiny, "decsc", shifts=9, tile=64)(cube)
+    pieces = Equilibrium(tiny, shifts=9, tile=64)(cube)
     np.testing.assert_allclose(pieces.cube, whole.cube, atol=2e-4)
     assert pieces.record[0].iterations == whole.record[0].iterations
     np.testing.assert_allclose(pieces.record[0].residuals, whole.record[0].residuals, rtol=1e-2)
-    assert Equilibrium(tiny, "decsc").tile == 32
+    assert Equilibrium(tiny).tile == 32
 
 
 def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
     hurried = replace(tiny.model.config, solver=replace(tiny.model.config.solver, max_iter=2))
     model = DECSC(hurried)
     model.load_state_dict(tiny.model.state_dict())
-    record = Equilibrium(replace(tiny, model=model), "decsc")(cube).record[0]
+    record = Equilibrium(replace(tiny, model=model))(cube).record[0]
     assert record.iterations == 2 and len(record.residuals) == 2 and not record.converged
 
 
@@ -95,13 +95,13 @@ def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
 ])
 def test_bad_options_are_refused(tiny, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Equilibrium(tiny, "decsc", **options)
+        Equilibrium(tiny, **options)
 
 
 def test_nan_is_refused(tiny, cube) -> None:
     cube[3, 4, 5] = np.nan
     with pytest.raises(CubeError, match="1 NaN"):
-        Equilibrium(tiny, "decsc")(cube)
+        Equilibrium(tiny)(cube)
 
 
 @pytest.mark.parametrize("name", ["decsc", "decsc-mamba"])
@@ -119,7 +119,7 @@ def test_registry_makes_what_it_lists(tmp_path: Path) -> None:
     for name, method in METHODS.items():
         denoiser = make(name, weights=own.get(name))
         assert (denoiser.name, denoiser.kind) == (name, method.kind)
-    with pytest.raises(files.WeightsError, match="use method 'decsc-mamba'"):
+    with pytest.raises(files.WeightsError, match="are of 'decsc-mamba'"):
         make("decsc", weights=saved["vmamba"])
 
 

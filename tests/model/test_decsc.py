@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 import math
 from functools import partial
 
@@ -480,7 +481,7 @@ def test_initial_weights_come_from_the_generator_alone(prior):
 @pytest.mark.parametrize("prior", PRIORS)
 def test_presets_build_and_survive_json(name, prior):
     config = preset(name, prior=prior)
-    assert DECSCConfig(**json.loads(json.dumps(config.to_json()))) == config
+    assert DECSCConfig(**json.loads(json.dumps(asdict(config)))) == config
     assert config.prior == prior and PRESETS[name].prior == "swin"
     assert count(DECSC(config)) > 0
 

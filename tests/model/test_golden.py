@@ -41,7 +41,8 @@ class Golden:
         return torch.from_numpy(self.arrays[key])
 
     def network(self, dtype: torch.dtype = torch.float32, **changes) -> DECSC:
-        return from_official_state(self.state, **{"solver": RELEASED} | changes).to(dtype)
+        method = {"swin": "decsc", "vmamba": "decsc-mamba"}[self.config["constructor"]["variant"]]
+        return from_official_state(method, self.state, **{"solver": RELEASED} | changes).to(dtype)
 
     def check(self, found: Tensor, key: str) -> None:
         """Equal up to ten times the recorded rounding of the official float32."""

@@ -219,7 +219,7 @@ def test_the_training_loss_is_equation_25(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "patch_batch", spy_batch)
     monkeypatch.setattr(DECSC, "forward", spy_forward)
-    config = train.training("tiny", dataset="photos", steps=2, batch=3, patch=16)
+    config = train.training("decsc", "tiny", dataset="photos", steps=2, batch=3, patch=16)
     train.train(config, tmp_path / "run", progress=False)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(rows) == len(seen["clean"]) == len(seen["estimate"]) == 2

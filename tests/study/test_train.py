@@ -18,7 +18,7 @@ from decsc_core.model.shifts import all_shifts
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
 from decsc_core.study import train as module
-from decsc_core.study.train import TrainConfig, patch_batch, train, training, validate, validation_set
+from decsc_core.study.train import TrainConfig, halved, patch_batch, train, training, validate, validation_set
 
 BANDS = 4
 
@@ -100,7 +100,7 @@ def test_loss_falls_on_one_patch(tmp_path, monkeypatch):
         return patch_batch(scenes, config, [0] * len(indices))
 
     monkeypatch.setattr(module, "patch_batch", one_patch)
-    made = config(steps=40, learning_rate=1e-2, validate_every=40, evaluations=(4, 4), halvings=1)
+    made = config(steps=40, learning_rate=1e-2, validate_every=40, evaluations=(4, 4), schedule=halved(1))
     train(made, tmp_path / "run", progress=False)
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     clean, noisy = patch_batch([scene], made, [0])
@@ -168,7 +168,7 @@ def test_the_first_loss_is_the_mean_squared_error_of_the_first_patches(finished)
     (0, [1] * 6), (1, [1] * 3 + [0.5] * 3), (2, [1, 1, 0.5, 0.5, 0.25, 0.25]),
 ])
 def test_the_learning_rate_is_halved_at_equal_parts_of_the_budget(halvings, expected, tmp_path):
-    train(config(halvings=halvings, validate_every=6), tmp_path / "run", progress=False)
+    train(config(schedule=halved(halvings), validate_every=6), tmp_path / "run", progress=False)
     rates = [row["learning_rate"] for row in rows(tmp_path / "run")]
     assert rates == [3e-3 * factor for factor in expected]
 
@@ -229,7 +229,7 @@ def test_the_other_gradients_train_too(gradient, tmp_path):
 
 
 def test_a_budget_in_minutes_stops_by_the_clock(tmp_path):
-    train(config(steps=None, minutes=2 / 60, validate_every=1000), tmp_path / "run", progress=False)
+    train(config(steps=None, minutes=2 / 60, validate_every=1000, schedule=halved(5)), tmp_path / "run", progress=False)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["seconds"] >= 2 and all(row["seconds"] <= 2 for row in log[:-1])  # rounded to milliseconds
     assert log[-1]["learning_rate"] < log[0]["learning_rate"] and "validation_psnr" in log[-1]
@@ -424,15 +424,15 @@ def test_validation_scores_the_network(finished):
 
 
 def test_recipes():
-    paper = training("paper", steps=10)
-    assert (paper.batch, paper.learning_rate, paper.halvings, paper.patch, paper.clip) == (8, 1e-4, 2, 64, 1e6)
+    paper = training("decsc", "paper", steps=10)
+    assert (paper.batch, paper.learning_rate, paper.schedule, paper.patch, paper.clip) == (8, 1e-4, halved(2), 64, 1e6)
     assert paper.model == preset("paper") and paper.evaluations == (20, 20)
-    tiny = training("tiny", "vmamba", minutes=1.5, case="mixture", patch=20)
+    tiny = training("decsc-mamba", "tiny", minutes=1.5, case="mixture", patch=20)
     assert tiny.model == preset("tiny", prior="vmamba")
     assert (tiny.patch, tiny.minutes, tiny.steps, tiny.case, tiny.evaluations) == (20, 1.5, None, "mixture", (4, 12))
-    assert training("small", steps=1).batch == 4
+    assert training("decsc", "small", steps=1).batch == 4
     with pytest.raises(ValueError, match="^preset 'huge' does not exist; choose one of paper, small, tiny$"):
-        training("huge", steps=1)
+        training("decsc", "huge", steps=1)
 
 
 @pytest.mark.parametrize("fields, message", [
