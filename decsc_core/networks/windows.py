@@ -1,13 +1,13 @@
-"""Square windows of a grid. Attention inside them, with relative positions and cyclic shifts, is `WindowAttention`."""
+"""Square windows of a grid, and attention inside them."""
 
 from __future__ import annotations
 
-from einops import rearrange
-from torch import Tensor
+from functools import lru_cache
 
-from decsc_core.model.swin import WindowAttention
-
-__all__ = ["WindowAttention", "merge_windows", "split_windows"]
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
 
 
 def split_windows(grid: Tensor, window: int) -> Tensor:
@@ -18,3 +18,69 @@ def split_windows(grid: Tensor, window: int) -> Tensor:
 def merge_windows(tokens: Tensor, window: int, height: int) -> Tensor:
     """The inverse of `split_windows` for a grid of `height` rows."""
     return rearrange(tokens, "n (i j) (p q) c -> n (i p) (j q) c", i=height // window, p=window)
+
+
+@lru_cache(maxsize=32)
+def relative_position_index(window: int) -> Tensor:
+    """Row of the bias table for every (query, key) pair of a window: (window^2, window^2)."""
+    y, x = (at.flatten() for at in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
+    dy, dx = (at[:, None] - at[None, :] + window - 1 for at in (y, x))
+    return dy * (2 * window - 1) + dx
+
+
+@lru_cache(maxsize=32)
+def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
+    """-inf between positions that only the cyclic shift made neighbours, else 0: (rows * columns, 1, window^2, window^2).
+
+    For `rows` x `columns` windows; wrapped positions are the last `shift` rows and columns of the grid. The usual -100 would
+    leave weights of 1e-44, which change nothing but slow down every product they enter.
+    """
+    down, across = (torch.arange(count * window) >= count * window - shift for count in (rows, columns))
+    region = 2 * down[:, None] + 1 * across[None, :]
+    region = rearrange(region, "(i p) (j q) -> (i j) 1 (p q)", p=window, q=window)
+    apart = region[..., :, None] != region[..., None, :]
+    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, with a learned bias for every relative position and optional cyclic shift.
+
+    (N, H, W, C) -> the same shape, H and W multiples of the window. It is the map of the Swin prior's attention, with the
+    same parameters; windows and images are one axis here, the layout that PyTorch's fused attention takes on a CPU.
+    """
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+
+    def forward(self, grid: Tensor, shift: int = 0) -> Tensor:
+        n, height, width, _ = grid.shape
+        if shift:
+            grid = grid.roll((-shift, -shift), (1, 2))
+        tokens = split_windows(grid, self.window)
+        q, k, v = rearrange(self.qkv(tokens), "n g t (three h d) -> three (n g) h t d", three=3, h=self.heads)
+        index = relative_position_index(self.window).to(grid.device)
+        bias = rearrange(self.relative_position_bias_table[index], "t s h -> 1 h t s")
+        mask = None
+        if shift:
+            mask = shift_mask(height // self.window, width // self.window, self.window, shift).to(bias)
+            mask = repeat(mask, "g 1 t s -> (n g) 1 t s", n=n)
+        out = rearrange(attend(q, k, v, bias, mask), "(n g) h t d -> n g t (h d)", n=n)
+        out = merge_windows(self.proj(out), self.window, height)
+        return out.roll((shift, shift), (1, 2)) if shift else out
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias + mask) v for (windows, heads, tokens, d).
+
+    The bias is the same in all windows, (1, heads, tokens, tokens), the mask in all heads, (windows, 1, tokens, tokens).
+    The fused attention gives no gradient to a bias, so training takes the three steps one by one.
+    """
+    if torch.is_grad_enabled():
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT + bias
+        return torch.softmax(scores if mask is None else scores + mask, -1) @ v
+    bias = bias.expand(len(q), -1, -1, -1) if mask is None else bias + mask
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
