@@ -13,12 +13,16 @@ from decsc_core.denoisers.registry import METHODS
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 
-KEYS = {"profile", "seed", "dataset", "case", "methods", "weights", "train", "threads", "gpus", "mem_mb", "runtime"}
+KEYS = {"profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "threads", "gpus", "mem_mb", "runtime"}
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
-chosen = [("dataset", config["dataset"]), ("case", config["case"]), *(("method", name) for name in config["methods"])]
+chosen = [
+    ("dataset", config["dataset"]),
+    *(("case", name) for name in [*config["cases"], config["case"]]),
+    *(("method", name) for name in config["methods"]),
+]
 for kind, name in chosen:
     if name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
@@ -37,7 +41,16 @@ NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
-KINDS = {"equilibrium": NETWORK, "band-wise": code("denoisers/base.py", "denoisers/bandwise.py")}
+CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
+PEERS = code("networks/*.py", "weights.py", "denoisers/base.py", "denoisers/learned.py", "denoisers/tiling.py")
+BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
+
+
+def method_code(method):
+    """The code of a method: that of its kind, less what is only another method's."""
+    kind = METHODS[method].kind
+    every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
+    return [path for path in every if Path(path).stem not in METHODS or Path(path).stem == method]
 
 
 def configured_weights(method):
@@ -49,17 +62,22 @@ def method_files(method):
     """The code and the weights of a method; none for the noisy cube itself."""
     if method not in METHODS:
         return []
-    return KINDS[METHODS[method].kind] + (configured_weights(method) or code(f"shipped/{method}-*.safetensors"))
+    return method_code(method) + (configured_weights(method) or code(f"shipped/{method}-*.safetensors"))
 
 
 def is_heavy(method):
-    """Whether jobs of this method get the threads, GPUs, memory and minutes of the profile, not the least."""
+    """Whether jobs of this method get the GPUs, memory and minutes of the profile, not the least."""
     return method in METHODS and METHODS[method].kind != "band-wise"
 
 
-def rows(method):
-    """The files of the rows of one method."""
-    return [f"{RUNS}/rows/{config['dataset']}-{config['case']}-{method}.{end}" for end in ("csv", "json", "npy")]
+def is_network(method):
+    """Whether jobs of this method get the threads of the profile; the others gain little from more than one."""
+    return method in METHODS and METHODS[method].kind in ("equilibrium", "learned")
+
+
+def rows(case, method):
+    """The files of the rows of one method and noise case."""
+    return [f"{RUNS}/rows/{config['dataset']}-{case}-{method}.{end}" for end in ("csv", "json", "npy")]
 
 
 def table(name):
@@ -120,8 +138,9 @@ rule evaluate:
         method="|".join(NAMES["method"]),
     params:
         seed=config["seed"],
+        crop=f"--crop {config['crop']}" if config["crop"] else "",
         weights=lambda wildcards: configured_weights(wildcards.method),
-    threads: lambda wildcards: config["threads"] if is_heavy(wildcards.method) else 1
+    threads: lambda wildcards: config["threads"] if is_network(wildcards.method) else 1
     resources:
         mem_mb=lambda wildcards: config["mem_mb"] if is_heavy(wildcards.method) else 4000,
         runtime=lambda wildcards: config["runtime"] if is_heavy(wildcards.method) else 60,
@@ -131,7 +150,7 @@ rule evaluate:
     shell:
         "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE} --folder {RUNS}/rows"
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
-        " --weights {params.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        " {params.crop} --weights {params.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
 
 rule method:
@@ -209,7 +228,7 @@ rule train:
 rule close_range:
     """Table II, Figs. 4 and 5."""
     input:
-        [rows(method) for method in config["methods"]],
+        [rows(case, method) for case in config["cases"] for method in config["methods"]],
         DRAWING,
         notebook="notebooks/03_close_range.ipynb",
     output:
@@ -223,8 +242,10 @@ rule close_range:
         values=parameters(
             runs=from_notebooks(RUNS),
             dataset=config["dataset"],
+            cases=config["cases"],
             case=config["case"],
             methods=config["methods"],
+            crop=config["crop"],
             weights={method: from_notebooks(path) for method, path in config["weights"].items()},
         ),
     threads: 1

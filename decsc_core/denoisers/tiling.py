@@ -32,14 +32,22 @@ def reflect_bands(cube: np.ndarray, bands: int) -> np.ndarray:
 def pieces(
     shape: tuple[int, int, int], tile: int, overlap: int, bands: int
 ) -> list[tuple[tuple[slice, ...], np.ndarray]]:
-    """Tiles of at most tile x tile pixels, blended over `overlap` pixels, in half-overlapping windows of `bands` bands.
+    """Tiles blended over `overlap` pixels, as few of at most tile x tile pixels as cover the image, and as small as they may be.
 
-    Returns where each piece of a cube of `shape` (H, W, B >= `bands`) lies, and its weights (h, w, 1).
+    With bands to spare, each tile is cut into half-overlapping windows of `bands` bands. Returns where each piece of a cube
+    of `shape` (H, W, B >= `bands`) lies, and its weights (h, w, 1).
     """
-    height, width, depth = shape
     overlap = min(overlap, tile // 4)
-    step = tile - overlap
-    h, w = min(tile, height), min(tile, width)
-    blend = ramp(h, overlap)[:, None, None] * ramp(w, overlap)[None, :, None]
-    corners = product(starts(height, tile, step), starts(width, tile, step), starts(depth, bands, bands // 2))
-    return [(np.s_[top : top + h, left : left + w, first : first + bands], blend) for top, left, first in corners]
+    (tops, height), (lefts, width) = (_cover(length, tile, overlap) for length in shape[:2])
+    blend = ramp(height, overlap)[:, None, None] * ramp(width, overlap)[None, :, None]
+    corners = product(tops, lefts, starts(shape[2], bands, bands // 2))
+    return [
+        (np.s_[top : top + height, left : left + width, first : first + bands], blend) for top, left, first in corners
+    ]
+
+
+def _cover(length: int, tile: int, overlap: int) -> tuple[list[int], int]:
+    """First samples and side of as few tiles as cover `length` samples, `overlap` of them shared by neighbours."""
+    count = len(starts(length, tile, tile - overlap))
+    side = min(length, -(-(length + (count - 1) * overlap) // count))
+    return starts(length, side, max(side - overlap, 1)), side

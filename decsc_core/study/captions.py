@@ -62,30 +62,33 @@ def missing_peers(methods: Sequence[str]) -> str:
 
 
 def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
-    """The sentences that a table or figure of rows of one data set and case needs: noise, scenes, data, weights."""
-    dataset, case = rows["dataset"].iloc[0], rows["case"].iloc[0]
-    count = rows["scene"].nunique()
-    noise = f"{CASES[case][0].upper()}{CASES[case][1:]}"
-    told = [f"{noise}; {count} test scene{'s' * (count > 1)}.", describe_data(dataset)]
-    for method in rows["method"].unique():
-        told.append(describe_weights(method, sidecar(folder, dataset, case, method)["weights"]))
-    return " ".join(filter(None, told))
+    """The sentences that a table or figure of rows of one data set needs: noise, scenes, data, weights."""
+    dataset, count = rows["dataset"].iloc[0], rows["scene"].nunique()
+    noise = "; ".join(CASES[case] for case in rows["case"].unique())
+    known = [
+        (method, sidecar(folder, dataset, case, method))
+        for (method, case), _ in rows.groupby(["method", "case"], sort=False)
+    ]
+    crop = known[0][1]["inputs"]["crop"]
+    where = f", of each the central {crop} x {crop} pixels" if crop else ""
+    told = [f"{noise[0].upper()}{noise[1:]}; {count} test scene{'s' * (count > 1)}{where}.", describe_data(dataset)]
+    told += [describe_weights(method, story["weights"]) for method, story in known]
+    return " ".join(filter(None, dict.fromkeys(told)))
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
-    """Where rows of one data set and case come from, for a sidecar: inputs, code and weights of each method."""
-    dataset, case = rows["dataset"].iloc[0], rows["case"].iloc[0]
-    methods = {}
-    for method, own in rows.groupby("method", sort=False):
+    """Where rows of one data set come from, for a sidecar: inputs, and code and weights of each method."""
+    dataset = rows["dataset"].iloc[0]
+    methods: dict[str, dict] = {}
+    for (method, case), own in rows.groupby(["method", "case"], sort=False):
         known = sidecar(folder, dataset, case, method)
-        methods[method] = {
+        methods.setdefault(method, {})[case] = {
             "code": own["code"].iloc[0],
             "shifts": known["inputs"]["shifts"],
             "weights": known["weights"],
         }
-    first = known["inputs"]
-    shared = {key: first[key] for key in ("profile", "dataset", "case", "seed", "scenes")}
-    return shared | {"methods": methods, "environment": environment()}
+    shared = {key: known["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}
+    return shared | {"cases": list(rows["case"].unique()), "methods": methods, "environment": environment()}
 
 
 def _duration(seconds: float) -> str:

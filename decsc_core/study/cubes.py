@@ -1,10 +1,16 @@
-"""Numbers that say what a cube is like: its numerical rank, and the PSNR that the noise drawn for it should leave."""
+"""Parts of cubes, and numbers that say what one is like: its rank, and the PSNR that the noise drawn for it should leave."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from decsc_core.noise import Degradation
+
+
+def centre(cube: np.ndarray, side: int) -> np.ndarray:
+    """The centre of a cube (H, W, B), at most `side` pixels a side."""
+    top, left = (max(length - side, 0) // 2 for length in cube.shape[:2])
+    return cube[top : top + side, left : left + side]
 
 
 def numerical_rank(cube: np.ndarray, share: float = 0.9999) -> int:

@@ -26,6 +26,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.noise import CASES, add_noise
 from decsc_core.scenes import Scene, load_scene, scene_names
 from decsc_core.scenes.sources import ICVL_FIGURE_4
+from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import code_version, environment
 
 COLUMNS = (
@@ -64,6 +65,12 @@ def noisy_cube(scene: Scene, case: str, seed: int) -> np.ndarray:
     return add_noise(scene.cube, case, rng)[0]
 
 
+def evaluated_scene(dataset: str, name: str, crop: int | None = None) -> Scene:
+    """A scene, or the centre of it, at most `crop` pixels a side."""
+    scene = load_scene(dataset, name)
+    return scene if crop is None else Scene(centre(scene.cube, crop), name, scene.wavelengths)
+
+
 def figure_scene(names: Sequence[str]) -> str:
     """The scene whose estimates are kept: that of the paper's Figs. 4 and 5 if it is among `names`, else the first."""
     return ICVL_FIGURE_4 if ICVL_FIGURE_4 in names else names[0]
@@ -79,6 +86,7 @@ def score_rows(
     folder: Path | str,
     split: str = "test",
     scenes: Sequence[str] | None = None,
+    crop: int | None = None,
     weights: Path | str | None = None,
     shifts: int | None = None,
 ) -> pd.DataFrame:
@@ -100,6 +108,8 @@ def score_rows(
         Where the files of these rows lie.
     scenes : sequence of str, optional
         Names of scenes instead of the whole split.
+    crop : int, optional
+        Take only the centre of each scene, at most this many pixels a side.
     weights, shifts
         See `registry.make`.
 
@@ -124,9 +134,10 @@ def score_rows(
         "case": case,
         "method": method,
         "seed": seed,
+        "crop": crop,
         "shifts": shifts,
         "weights": learned.sha256 if learned else "",
-        "scenes": {name: load_scene(dataset, name).sha256() for name in names},
+        "scenes": {name: evaluated_scene(dataset, name, crop).sha256() for name in names},
     }
     files = _Files(folder, dataset, case, method)
     if files.hold(inputs):
@@ -134,7 +145,7 @@ def score_rows(
 
     kept, rows = figure_scene(names), []
     for name in names:
-        scene = load_scene(dataset, name)
+        scene = evaluated_scene(dataset, name, crop)
         estimate, evidence = _measure(denoiser, noisy_cube(scene, case, seed))
         row = {
             "profile": profile,
@@ -231,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("profile", "dataset", "case", "method", "folder"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--crop", type=int, help="only the centre of each scene, at most that many pixels a side")
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))
     try:

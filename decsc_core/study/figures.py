@@ -88,7 +88,7 @@ def save_table(
     *,
     caption: str,
     provenance: dict,
-    best: Mapping[str, tables.Best] | None = None,
+    best: Mapping[str | int, tables.Best] | None = None,
 ) -> pd.DataFrame:
     """Save a table and return it as it is printed, for display.
 
@@ -97,7 +97,8 @@ def save_table(
     Parameters
     ----------
     best : mapping, optional
-        For a column, whether ``"highest"`` or ``"lowest"`` is best: its best three are marked bold, underlined, italic.
+        For a column (by name) or a row (by number), whether ``"highest"`` or ``"lowest"`` is best: the best three are
+        marked bold, underlined, italic.
     """
     folder, best = Path(folder), best or {}
     write_whole(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))

@@ -16,6 +16,7 @@ HEADINGS = {
     "method": "Method",
     "scene": "Scene",
     "case": "Case",
+    "index": "Index",
     "psnr": "MPSNR [dB] ↑",
     "ssim": "SSIM ↑",
     "ssim_global": "Global SSIM ↑",
@@ -48,10 +49,16 @@ _LATEX = {
 }
 
 
-def method_table(rows: pd.DataFrame, metrics: Sequence[str] = ("psnr", "ssim", "sam")) -> pd.DataFrame:
-    """Means over the scenes: `method` (as printed) and a column a metric; methods in the order of the rows."""
-    means = rows.groupby("method", sort=False)[list(metrics)].mean().reset_index()
-    return means.assign(method=means["method"].map(label))
+def case_table(rows: pd.DataFrame, metrics: Sequence[str] = ("psnr", "ssim", "sam")) -> pd.DataFrame:
+    """Means over the scenes, laid out as Table II: a row a `case` and `index` (metric), a column a method (as printed)."""
+    means = rows.groupby(["case", "method"], sort=False)[list(metrics)].mean().rename_axis(columns="index")
+    wide = means.stack().unstack("method", sort=False).rename(columns=label)
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def best_of_rows(table: pd.DataFrame) -> dict[int, Best]:
+    """Which end is the good one in each row of a `case_table`."""
+    return {row: BEST[metric] for row, metric in enumerate(table["index"])}
 
 
 def scene_table(rows: pd.DataFrame, metric: str = "psnr") -> pd.DataFrame:
@@ -63,23 +70,25 @@ def scene_table(rows: pd.DataFrame, metric: str = "psnr") -> pd.DataFrame:
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as it is printed: headings, floats to four significant digits, a dash where there is nothing."""
+    if "index" in frame:
+        frame = frame.assign(index=frame["index"].map(HEADINGS))
     return frame.apply(lambda column: column.map(_cell)).rename(columns=HEADINGS)
 
 
-def ranks(column: pd.Series, best: Best) -> list[int | None]:
-    """0, 1, 2 for the best three values of a column, equal values alike; None for the others."""
-    rank = column.rank(method="min", ascending=best == "lowest")
+def ranks(values: pd.Series, best: Best) -> list[int | None]:
+    """0, 1, 2 for the best three values, equal values alike; None for the others and where there is none."""
+    rank = values.rank(method="min", ascending=best == "lowest")
     return [int(r) - 1 if r <= 3 else None for r in rank]
 
 
-def markdown(frame: pd.DataFrame, caption: str, best: Mapping[str, Best]) -> str:
+def markdown(frame: pd.DataFrame, caption: str, best: Mapping[str | int, Best]) -> str:
     """The table with its caption above it."""
     printed = _marked(frame, best, "markdown", str)
     align = ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame]
     return f"{caption}\n\n{printed.to_markdown(index=False, disable_numparse=True, colalign=align)}\n"
 
 
-def latex(frame: pd.DataFrame, name: str, caption: str, best: Mapping[str, Best]) -> str:
+def latex(frame: pd.DataFrame, name: str, caption: str, best: Mapping[str | int, Best]) -> str:
     """The table as a `table` environment for the package booktabs, labelled ``tab:<name>``."""
     printed = _marked(frame, best, "latex", latex_text)
     align = "".join("r" if pd.api.types.is_numeric_dtype(frame[column]) else "l" for column in frame)
@@ -93,15 +102,19 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def _marked(frame: pd.DataFrame, best: Mapping[str, Best], language: str, text) -> pd.DataFrame:
-    """The printed frame in one language, the best three of the columns in `best` marked."""
+def _marked(frame: pd.DataFrame, best: Mapping[str | int, Best], language: str, text) -> pd.DataFrame:
+    """The printed frame in one language, the best three marked in the columns (by name) or rows (by number) in `best`."""
     printed = shown(frame).map(text)
-    for column, direction in best.items():
-        place = printed.columns[frame.columns.get_loc(column)]
-        printed[place] = [
-            cell if rank is None else _MARKS[language][rank].format(cell)
-            for cell, rank in zip(printed[place], ranks(frame[column], direction))
-        ]
+    for place, direction in best.items():
+        if isinstance(place, int):
+            values = pd.to_numeric(frame.iloc[place], errors="coerce")
+            at = [(place, column) for column in range(frame.shape[1])]
+        else:
+            values, column = frame[place], frame.columns.get_loc(place)
+            at = [(row, column) for row in range(len(frame))]
+        for (row, column), rank in zip(at, ranks(values, direction)):
+            if rank is not None:
+                printed.iloc[row, column] = _MARKS[language][rank].format(printed.iloc[row, column])
     return printed.rename(columns=text)
 
 

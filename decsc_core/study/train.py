@@ -28,6 +28,7 @@ from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import SIZES, build, configure, method_of
 from decsc_core.scenes import Scene, load
+from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
 
 VALIDATION_SIDE = 128
@@ -179,9 +180,7 @@ def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.nd
     """Centre crops of at most 128 pixels a side and their noisy versions, the same at every validation."""
     pairs = []
     for number, scene in enumerate(scenes):
-        height, width = scene.cube.shape[:2]
-        top, left = max(height - VALIDATION_SIDE, 0) // 2, max(width - VALIDATION_SIDE, 0) // 2
-        cube = scene.cube[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
+        cube = centre(scene.cube, VALIDATION_SIDE)
         pairs.append((cube, noise.add_noise(cube, config.case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
     return pairs
 

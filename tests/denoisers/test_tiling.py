@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decsc_core.denoisers.tiling import ramp, reflect_bands, starts
+from decsc_core.denoisers.tiling import pieces, ramp, reflect_bands, starts
 
 
 @pytest.mark.parametrize(("length", "piece", "step"), [(5, 9, 4), (9, 9, 4), (10, 9, 4), (46, 31, 15), (128, 31, 15), (1000, 256, 224)])
@@ -33,3 +33,22 @@ def test_few_bands_are_reflected_without_repeating_the_last() -> None:
     np.testing.assert_array_equal(reflect_bands(cube, 6)[0, 0], [0, 1, 2, 1, 0, 1])
     assert reflect_bands(cube, 2).shape[2] == 3
     np.testing.assert_array_equal(reflect_bands(cube[..., :1], 4)[0, 0], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("shape, tile, sides", [
+    ((304, 304, 31), 256, (168, 168)),  # two tiles a side that share 32 pixels, not two of 256
+    ((40, 700, 46), 256, (40, 255)), ((65, 64, 40), 64, (41, 64)), ((9, 7, 31), 1, (1, 1)),
+])
+def test_pieces_are_no_larger_than_needed(shape, tile, sides) -> None:
+    covered = np.zeros(shape)
+    for where, blend in pieces(shape, tile, 32, 31):
+        assert covered[where].shape == (*sides, 31) and blend.shape == (*sides, 1)
+        covered[where] += blend
+    assert covered.min() > 0
+
+
+def test_the_blend_of_neighbours_is_even() -> None:
+    total = np.zeros((304, 304, 31))
+    for where, blend in pieces(total.shape, 256, 32, 31):
+        total[where] += blend
+    np.testing.assert_allclose(total[40:-40, 40:-40], 1, rtol=1e-6)

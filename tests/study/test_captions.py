@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from decsc_core.noise import CASES
@@ -57,12 +58,28 @@ def test_missing_peers_are_those_of_the_paper():
 def test_rows_are_described_and_traced(tmp_path, monkeypatch):
     scene = Scene(np.random.default_rng(0).random((16, 16, 31), dtype=np.float32), "north")
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scene)
-    rows = evaluate.score_rows("quick", "photos", "corr", "noisy", seed=2, folder=tmp_path, scenes=["north"])
+    given = {"seed": 2, "folder": tmp_path, "scenes": ["north"]}
+    rows = evaluate.score_rows("quick", "photos", "corr", "noisy", **given)
     text = captions.describe_rows(rows, tmp_path)
     assert text.startswith("Noise with spectrally correlated variance; 1 test scene. Data: Embedded photographs")
     traced = captions.provenance(rows, tmp_path)
-    assert traced["scenes"] == {"north": scene.sha256()} and traced["seed"] == 2 and traced["case"] == "corr"
-    assert traced["methods"]["noisy"]["code"] == rows["code"].iloc[0]
+    assert traced["scenes"] == {"north": scene.sha256()} and traced["seed"] == 2 and traced["cases"] == ["corr"]
+    assert traced["methods"]["noisy"]["corr"]["code"] == rows["code"].iloc[0]
+
+
+def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
+    scene = Scene(np.random.default_rng(0).random((20, 18, 31), dtype=np.float32), "north")
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scene)
+    given = {"seed": 2, "folder": tmp_path, "scenes": ["north"], "crop": 12}
+    rows = pd.concat([evaluate.score_rows("quick", "photos", case, "noisy", **given) for case in ("corr", "mixture")])
+    text = captions.describe_rows(rows, tmp_path)
+    assert text.startswith(
+        "Noise with spectrally correlated variance; mixture noise; 1 test scene, of each the central 12 x 12 pixels. Data: "
+    )
+    assert text.count("Data: ") == 1
+    traced = captions.provenance(rows, tmp_path)
+    assert traced["cases"] == ["corr", "mixture"] and traced["crop"] == 12
+    assert traced["scenes"]["north"] == Scene(scene.cube[4:16, 3:15], "north").sha256()
 
 
 def test_table_2_is_as_printed():

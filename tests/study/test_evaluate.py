@@ -187,3 +187,13 @@ def test_as_a_program(tmp_path):
     )
     assert missing.returncode == 1
     assert missing.stderr.startswith("evaluate: CAVE") and missing.stderr.count("\n") == 1
+
+
+def test_only_the_centre_is_evaluated_if_asked(tmp_path, scenes, halving):
+    rows = score(tmp_path, crop=16)
+    assert [noisy.shape for noisy in halving] == [(16, 16, 31)] * 2
+    clean = scenes["north"].cube[2:18, 1:17]
+    assert rows["psnr"].iloc[0] == metrics.mpsnr(clean, halving[0] / 2)
+    assert len(score(tmp_path, crop=16)) == 2 and len(halving) == 2, "read, not computed again"
+    score(tmp_path)
+    assert len(halving) == 4, "whole scenes are another result"

@@ -11,18 +11,30 @@ from decsc_core.study import tables
 def rows() -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"method": method, "scene": scene, "psnr": psnr, "ssim": psnr / 100, "sam": 1 / psnr}
+            {"case": "corr", "method": method, "scene": scene, "psnr": psnr, "ssim": psnr / 100, "sam": 1 / psnr}
             for method, psnrs in {"noisy": (17, 15), "decsc": (31, 27), "tv": (30, 29)}.items()
             for scene, psnr in zip(("zebra", "ant"), psnrs)
         ]
     )
 
 
-def test_method_table_is_the_mean_over_scenes_in_the_order_given(rows):
-    table = tables.method_table(rows)
-    assert list(table["method"]) == ["Noisy", "DECSC", "TV"]
-    np.testing.assert_allclose(table["psnr"], [16, 29, 29.5])
-    np.testing.assert_allclose(table["sam"], [(1 / 17 + 1 / 15) / 2, (1 / 31 + 1 / 27) / 2, (1 / 30 + 1 / 29) / 2])
+def test_case_table_holds_means_over_scenes_in_the_order_given(rows):
+    harder = rows.assign(case="mixture", psnr=rows["psnr"] - 10)
+    table = tables.case_table(pd.concat([rows, harder]))
+    assert list(table.columns) == ["case", "index", "Noisy", "DECSC", "TV"]
+    assert list(table["case"]) == ["corr"] * 3 + ["mixture"] * 3 and list(table["index"]) == ["psnr", "ssim", "sam"] * 2
+    np.testing.assert_allclose(table.iloc[0, 2:].astype(float), [16, 29, 29.5])
+    np.testing.assert_allclose(table.iloc[3, 2:].astype(float), [6, 19, 19.5])
+    sam = [(1 / 17 + 1 / 15) / 2, (1 / 31 + 1 / 27) / 2, (1 / 30 + 1 / 29) / 2]
+    np.testing.assert_allclose(table.iloc[2, 2:].astype(float), sam)
+
+
+def test_rows_are_marked_in_the_direction_of_their_metric(rows):
+    table = tables.case_table(rows)
+    text = tables.markdown(table, "Means.", tables.best_of_rows(table)).splitlines()
+    psnr, ssim, sam = ([cell.strip() for cell in line.split("|")[2:-1]] for line in text[-3:])
+    assert psnr == ["MPSNR [dB] ↑", "*16.00*", "<ins>29.00</ins>", "**29.50**"]
+    assert sam[0] == "SAM [rad] ↓" and sam[3].startswith("**") and sam[1].startswith("*0")
 
 
 def test_scene_table_keeps_the_order_of_methods_and_scenes(rows):
