@@ -1,7 +1,8 @@
 """Block matching: patches of an image or cubes of a volume, their nearest neighbours, gathering and aggregation.
 
 A patch is named by its corner, the position with the smallest index along each axis. Corners have n coordinates for the
-n axes that are matched; a volume may have further axes, which every patch takes whole.
+n axes that are matched; a volume may have further axes, which every patch takes whole. The side of the patches is one
+number, or one for each axis.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Side = int | Sequence[int]
+
 BUDGET = 2**27
 """Bytes of distances that `nearest` holds at a time."""
 
 
-def grid(shape: Sequence[int], side: int, step: int, *, end: Literal["last", "all"]) -> Tensor:
+def grid(shape: Sequence[int], side: Side, step: int, *, end: Literal["last", "all"]) -> Tensor:
     """Reference corners: every `step` along each axis, and at its end the last corner, or all that remain.
 
     Parameters
@@ -30,19 +33,19 @@ def grid(shape: Sequence[int], side: int, step: int, *, end: Literal["last", "al
     (R, n) integer tensor, in row-major order
     """
     axes = []
-    for length in shape:
-        positions = range(0, length - side + 1, step)
-        rest = range(positions[-1] + 1, length - side + 1)
+    for length, width in zip(shape, _sides(side, len(shape))):
+        positions = range(0, length - width + 1, step)
+        rest = range(positions[-1] + 1, length - width + 1)
         axes.append(torch.tensor([*positions, *(rest if end == "all" else rest[-1:])]))
     return torch.cartesian_prod(*axes).reshape(-1, len(axes))
 
 
-def nearest(image: Tensor, corners: Tensor, side: int, half_window: int, count: int) -> Tensor:
+def nearest(image: Tensor, corners: Tensor, side: Side, half_window: int, count: int) -> Tensor:
     """For each reference patch the corners of the `count` patches with the smallest squared distance to it.
 
     All patches are compared whose corners are at most `half_window` away along each axis: for each offset the squared
-    difference of the image and the shifted image is summed over the patches, only at the references. A row-major grid of
-    references is what this is fast for; any others are as right.
+    difference of the image and the shifted image is summed over the patches, only at the references. This is fast for
+    references on a grid in row-major order, and right for any others.
 
     Parameters
     ----------
@@ -57,44 +60,45 @@ def nearest(image: Tensor, corners: Tensor, side: int, half_window: int, count: 
         holds fewer patches.
     """
     corners = corners.cpu()
-    last = torch.tensor(image.shape) - side
+    sides = _sides(side, image.ndim)
+    last = torch.tensor(image.shape) - torch.tensor(sides)
     reach = last.clamp(max=half_window)
     fewest = (torch.minimum(corners + reach, last) - (corners - reach).clamp(min=0) + 1).prod(1).min()
     offsets = torch.cartesian_prod(*(torch.arange(-r, r + 1) for r in reach.tolist())).reshape(-1, image.ndim)
     chunk = max(BUDGET // (len(offsets) * image.element_size()), 1)
     found = []
     for references in corners.split(chunk):
-        distances = _distances(image, references, offsets.tolist(), side)
+        distances = _distances(image, references, offsets.tolist(), sides)
         best = distances.T.contiguous().topk(min(count, int(fewest)), largest=False).indices
         found.append(references.to(image.device)[:, None] + offsets.to(image.device)[best])
     return torch.cat(found)
 
 
-def gather(volume: Tensor, corners: Tensor, side: int) -> Tensor:
-    """Patches at corners (..., n) of a volume: (..., side^n), followed by the volume's axes beyond the n-th."""
+def gather(volume: Tensor, corners: Tensor, side: Side) -> Tensor:
+    """Patches at corners (..., n) of a volume: (..., their voxels), followed by the volume's axes beyond the n-th."""
     axes = corners.shape[-1]
     return volume.flatten(0, axes - 1)[_index(corners, volume.shape, side)]
 
 
-def scatter_add(total: Tensor, corners: Tensor, patches: Tensor, side: int) -> None:
+def scatter_add(total: Tensor, corners: Tensor, patches: Tensor, side: Side) -> None:
     """Add patches, as `gather` returns them, to the volume `total` at their places."""
     axes = corners.shape[-1]
-    index = _index(corners, total.shape, side)
-    total.view(-1, *total.shape[axes:]).index_add_(0, index.flatten(), patches.reshape(index.numel(), *total.shape[axes:]))
+    index = _index(corners, total.shape, side).flatten()
+    total.view(-1, *total.shape[axes:]).index_add_(0, index, patches.reshape(len(index), *total.shape[axes:]))
 
 
-def spread(weights: Tensor, side: int) -> Tensor:
+def spread(weights: Tensor, side: Side) -> Tensor:
     """Sum, at each position, the weights of all patches that cover it; `weights` holds them at the patches' corners."""
-    for axis in range(weights.ndim):
+    for axis, width in enumerate(_sides(side, weights.ndim)):
         total = weights.clone()
-        for shift in range(1, min(side, weights.shape[axis])):
+        for shift in range(1, min(width, weights.shape[axis])):
             kept = weights.shape[axis] - shift
             total.narrow(axis, shift, kept).add_(weights.narrow(axis, 0, kept))
         weights = total
     return weights
 
 
-def _distances(image: Tensor, references: Tensor, offsets: list[list[int]], side: int) -> Tensor:
+def _distances(image: Tensor, references: Tensor, offsets: list[list[int]], sides: Sequence[int]) -> Tensor:
     """Squared distances (offsets, R), infinite beyond the border and -1 between a reference and itself."""
     axes = [axis.unique(return_inverse=True) for axis in references.unbind(1)]
     lengths = [len(values) for values, _ in axes]
@@ -104,7 +108,7 @@ def _distances(image: Tensor, references: Tensor, offsets: list[list[int]], side
     member = member.to(image.device)
     windows = [
         {offset: _Window(values, offset, length - side, side, image.device) for offset in {o[axis] for o in offsets}}
-        for axis, ((values, _), length) in enumerate(zip(axes, image.shape))
+        for axis, ((values, _), length, side) in enumerate(zip(axes, image.shape, sides))
     ]
     distances = image.new_full((len(offsets), len(references)), torch.inf)
     for row, offset in zip(distances, offsets):
@@ -136,11 +140,16 @@ class _Window:
             self.index = (positions[self.valid] - start + torch.arange(side)[:, None]).to(device)
 
 
-def _index(corners: Tensor, shape: Sequence[int], side: int) -> Tensor:
-    """Flat indices (..., side^n) of the samples of patches in a volume whose first n axes have these lengths."""
+def _sides(side: Side, axes: int) -> tuple[int, ...]:
+    return (side,) * axes if isinstance(side, int) else tuple(side)
+
+
+def _index(corners: Tensor, shape: Sequence[int], side: Side) -> Tensor:
+    """Flat indices (..., voxels) of the samples of patches in a volume whose first n axes have these lengths."""
     strides = [1]
     for length in shape[corners.shape[-1] - 1 : 0 : -1]:
         strides.insert(0, strides[0] * length)
-    within = [sum(s * i for s, i in zip(strides, p)) for p in itertools.product(range(side), repeat=len(strides))]
+    voxels = itertools.product(*map(range, _sides(side, len(strides))))
+    within = [sum(s * i for s, i in zip(strides, voxel)) for voxel in voxels]
     base = sum(axis * stride for axis, stride in zip(corners.unbind(-1), strides))
     return base[..., None] + torch.tensor(within, device=corners.device)

@@ -100,3 +100,27 @@ def test_spread_is_the_sum_of_the_weights_of_the_covering_patches(shape):
     for corner, weight in zip(corners.tolist(), weights):
         patch(expected, tuple(corner), 3).add_(weight)
     torch.testing.assert_close(matching.spread(at_corners, 3), expected)
+
+
+def test_a_side_for_each_axis():
+    """Cubes as deep as the volume are the patches of all its bands."""
+    volume = image(9, 10, 2)
+    sides = (3, 4, 2)
+    corners = matching.grid(volume.shape, sides, 3, end="last")
+    assert corners.tolist() == [[row, column, 0] for row in (0, 3, 6) for column in (0, 3, 6)]
+    found = matching.nearest(volume, corners, sides, 2, 5)
+    cubes = matching.gather(volume, found, sides)
+    for here, ours in zip(found[:, 0].tolist(), cubes):
+        row, column, _ = here
+        center = volume[row : row + 3, column : column + 4].flatten()
+        nearby = [
+            volume[i : i + 3, j : j + 4].flatten()
+            for i in range(max(row - 2, 0), min(row + 2, 6) + 1)
+            for j in range(max(column - 2, 0), min(column + 2, 6) + 1)
+        ]
+        nearby.sort(key=lambda cube: float((cube - center).square().sum()))
+        torch.testing.assert_close(ours, torch.stack(nearby[:5]))
+    at_corners, expected = torch.zeros(volume.shape), torch.zeros(volume.shape)
+    matching.scatter_add(at_corners, corners, torch.ones(len(corners)), 1)
+    matching.scatter_add(expected, corners, torch.ones(len(corners), 24), sides)
+    torch.testing.assert_close(matching.spread(at_corners, sides), expected)
