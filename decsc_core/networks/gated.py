@@ -1,0 +1,103 @@
+"""The layer of QRNN3D: a 3-D convolution makes candidates and forget gates, and a gated recurrence runs along the bands.
+
+Wei, Fu and Huang, "3-D Quasi-Recurrent Neural Network for Hyperspectral Image Denoising", TNNLS 2020.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from decsc_core.networks.volumes import BatchNorm, convolve, upsample
+
+
+class GatedPooling(torch.autograd.Function):
+    """h_b = f_b h_(b-1) + (1 - f_b) z_b along the bands of z and f, both (N, C, B, H, W), from h = `START`; in `reverse` from
+    the last band to the first."""
+
+    START = 0.5
+
+    @staticmethod
+    def forward(ctx, z: Tensor, f: Tensor, reverse: bool) -> Tensor:
+        states = torch.empty_like(z, memory_format=torch.channels_last_3d)
+        before = torch.full_like(z[:, :, 0], GatedPooling.START)
+        for band in _order(z, reverse):
+            before = torch.lerp(z[:, :, band], before, f[:, :, band], out=states[:, :, band])
+        ctx.save_for_backward(z, f, states)
+        ctx.reverse = reverse
+        return states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        z, f, states = ctx.saved_tensors
+        order = _order(z, ctx.reverse)
+        of_z, of_f = (torch.empty_like(z, memory_format=torch.channels_last_3d) for _ in range(2))
+        start = torch.full_like(z[:, :, 0], GatedPooling.START)
+        total = torch.zeros_like(start)
+        for band, previous in zip(reversed(order), [*reversed(order[:-1]), None]):
+            before = start if previous is None else states[:, :, previous]
+            total = total + gradient[:, :, band]
+            torch.mul(total, before - z[:, :, band], out=of_f[:, :, band])
+            passed = total * f[:, :, band]
+            torch.sub(total, passed, out=of_z[:, :, band])
+            total = passed
+        return of_z, of_f, None
+
+
+def _order(volume: Tensor, reverse: bool) -> list[int]:
+    """The bands in the order of the recurrence."""
+    bands = list(range(volume.shape[2]))
+    return bands[::-1] if reverse else bands
+
+
+class GatedLayer(nn.Module):
+    """Batch norm, up-sampling if any, 3x3x3 convolution to z = tanh Z and f = sigmoid F, recurrence along the bands.
+
+    (N, fan_in, B, H, W) -> (N, fan_out, B, H', W'), with H' and W' halved, doubled or kept by `sampling`.
+
+    Parameters
+    ----------
+    sampling : {"", "down", "up"}
+    reverse : bool
+        The recurrence runs from the last band to the first.
+    both : bool
+        Two sets of forget gates, one recurrence in each direction, results added.
+    transposed : bool
+        The convolution is a transposed one (of stride 1), which differs in the layout of its weight and in its start only.
+    bias : bool
+        Whether the convolution has one.
+    """
+
+    def __init__(
+        self, fan_in: int, fan_out: int, sampling: str = "", reverse: bool = False, both: bool = False,
+        transposed: bool = False, bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.sampling, self.directions = sampling, (False, True) if both else (reverse,)
+        self.fan_out, self.transposed = fan_out, transposed
+        self.bn = BatchNorm(fan_in)
+        kind = nn.ConvTranspose3d if transposed else nn.Conv3d
+        self.conv = kind(fan_in, (1 + len(self.directions)) * fan_out, 3, padding=1, bias=bias)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        volume = self.bn(volume)
+        if self.sampling == "up":
+            volume = upsample(volume)
+        weight, bias = self.conv.weight, self.conv.bias
+        if self.transposed:
+            weight = weight.flip(2, 3, 4).transpose(0, 1)
+        bias = None if bias is None else self._doubled(bias)
+        z, *forget = convolve(volume, self._doubled(weight), bias, self.sampling).sigmoid_().split(self.fan_out, dim=1)
+        states = [GatedPooling.apply(z, f, reverse) for f, reverse in zip(forget, self.directions)]
+        return torch.rsub(reduce(torch.add, states), -len(states), alpha=-2)  # 2 states - 1 (or 2) in one pass
+
+    def _doubled(self, parameter: Tensor) -> Tensor:
+        """Weight or bias with the rows of Z doubled.
+
+        As tanh Z = 2 sigmoid(2 Z) - 1, one sigmoid serves candidates and gates. The recurrence commutes with this affine map:
+        it runs on the sigmoid from 1/2, and the result is mapped.
+        """
+        return torch.cat([2 * parameter[: self.fan_out], parameter[self.fan_out :]])

@@ -1,0 +1,113 @@
+"""QRNN3D (Wei, Fu, Huang, TNNLS 2020): a 3-D encoder and decoder with a gated recurrence along the bands in every layer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from decsc_core.networks.gated import GatedLayer
+from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
+from decsc_core.networks.padding import crop_to, pad_to_multiple
+from decsc_core.networks.volumes import run_u_shape, u_shape
+
+
+@dataclass(frozen=True)
+class QRNN3DConfig:
+    """Size of a QRNN3D.
+
+    Parameters
+    ----------
+    width : int
+        Features after the head; every halving of the sides doubles them.
+    depth : int
+        Layers of the encoder, and of the decoder. Every other one changes the size.
+    """
+
+    width: int = 16
+    depth: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+PRESETS = {"paper": {}, "small": {"width": 8}, "tiny": {"width": 4, "depth": 3}}
+
+
+class QRNN3D(nn.Module):
+    """(N, B, H, W) -> (N, B, H, W) for any number of bands B. `generator` draws the initial weights.
+
+    Layers of the default size, all with 3x3x3 convolutions; additive skips join layers of one size, and the input is
+    added at the end. Sides are extended to a multiple of 4 and cropped back.
+
+    ======== ================================================================================= ==========
+    part     layers                                                                            parameters
+    ======== ================================================================================= ==========
+    head     1 -> 16, recurrence in both directions                                                 1,298
+    encoder  16 -> 16, 16 -> 32 (half the side), 32 -> 32, 32 -> 64 (half), 64 -> 64               428,864
+    decoder  64 -> 64, 64 -> 32 (twice the side), 32 -> 32, 32 -> 16 (twice), 16 -> 16             428,960
+    tail     16 -> 1, recurrence in both directions, with bias                                       1,331
+    ======== ================================================================================= ==========
+
+    The direction of the recurrence alternates from layer to layer, without a break between encoder and decoder.
+    """
+
+    bands: int | None = None
+
+    def __init__(self, config: QRNN3DConfig = QRNN3DConfig(), generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.multiple = 2 ** (config.depth // 2)
+        self.head = GatedLayer(1, config.width, both=True)
+        self.encoder, self.decoder = gated_u_shape(config.width, config.depth)
+        self.tail = GatedLayer(config.width, 1, both=True, transposed=True, bias=True)
+        reset_qrnn3d_family(self, generator or default_generator())
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        padded = pad_to_multiple(noisy, self.multiple)
+        volume = run_u_shape(self.head(padded[:, None]), self.encoder, self.decoder)
+        return crop_to(padded + self.tail(volume)[:, 0], noisy)
+
+
+def gated_u_shape(width: int, depth: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """The encoder and the decoder. The decoder's layers that keep the size have transposed convolutions."""
+    encoder, decoder = u_shape(width, depth)
+    return (
+        nn.ModuleList(GatedLayer(*step, reverse=number % 2 == 1) for number, step in enumerate(encoder)),
+        nn.ModuleList(
+            GatedLayer(*step, reverse=number % 2 == 1, transposed=not step.sampling)
+            for number, step in enumerate(decoder, start=depth)
+        ),
+    )
+
+
+_RENAMED = [
+    (r"^feature_extractor\.conv\.", "head."),
+    (r"^reconstructor\.conv\.", "tail."),
+    (r"^(encoder|decoder)\.layers\.(\d+)\.conv\.", r"\1.\2."),
+    (r"\.(?:deconv|upsample_conv\.conv3d)\.", ".conv."),
+]
+
+
+def own_key(official: str) -> str | None:
+    """Our name of an official parameter, None for the counters of batches."""
+    if official.endswith("num_batches_tracked"):
+        return None
+    for pattern, own in _RENAMED:
+        official = re.sub(pattern, own, official)
+    return official
+
+
+def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an official state dict under our names."""
+    return {name: tensor for key, tensor in state.items() if (name := own_key(key))}
+
+
+def config_of(state: dict[str, Tensor]) -> QRNN3DConfig:
+    """The size of the network of an official state dict."""
+    layers = {key.split(".")[2] for key in state if key.startswith("encoder.layers.")}
+    return QRNN3DConfig(width=state["encoder.layers.0.conv.bn.weight"].shape[0], depth=len(layers))
