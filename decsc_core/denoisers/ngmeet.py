@@ -142,7 +142,7 @@ class NGMeet(NoiseAware):
         estimate = following = noisy
         residuals = []
         for iteration in range(self.iterations):
-            basis = spectral_basis(following, min(p["subspace"] + self.growth * iteration, bands))
+            basis = spectral_basis(following, p["subspace"] + self.growth * iteration)
             reduced = following @ basis
             if iteration % 2 == 0:
                 groups.match(reduced.mean(2))
@@ -158,7 +158,7 @@ class NGMeet(NoiseAware):
 
 
 def spectral_basis(cube: Tensor, size: int) -> Tensor:
-    """(B, size): the first left singular vectors of (H, W, B) as a matrix B x HW, each with a positive sum."""
+    """(B, size or B): the first left singular vectors of (H, W, B) as a matrix B x HW, each with a positive sum."""
     data = cube.flatten(0, 1).double()
     vectors = torch.linalg.eigh(data.T @ data).eigenvectors.flip(1)[:, :size]
     return (vectors * torch.where(vectors.sum(0) < 0, -1, 1)).to(cube.dtype)
