@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from einops import rearrange
 from torch import Tensor, nn
 
-from decsc_core.networks.padding import crop_to, pad_to_multiple
+from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 
 
 class Stage(nn.Module):
@@ -41,6 +41,7 @@ class FlatTransformer(nn.Module):
         self.tail = nn.Conv2d(width, bands, 3, padding=1)
 
     def forward(self, noisy: Tensor) -> Tensor:
+        require_bands(noisy, self.bands)
         first = self.head(pad_to_multiple(noisy, self.multiple))
         grid = _channels_last(first).contiguous()
         for stage in self.stages:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from decsc_core.model.dictionary import ROLES, soft_threshold
 from decsc_core.model.shifts import reflect_index
 from decsc_core.networks.initialise import default_generator
+from decsc_core.networks.padding import require_bands
 
 STRIP = 2048
 """Patches treated at a time, in whole rows: as many as keep the codes in a CPU's cache."""
@@ -139,6 +140,7 @@ class MTSNNPP(nn.Module):
         return A, E
 
     def forward(self, noisy: Tensor) -> Tensor:
+        require_bands(noisy, self.bands)
         side, (n, bands, height, width) = self.config.patch, noisy.shape
         reach = side - 1
         rows, columns = (reflect_index(length, reach, reach).to(noisy.device) for length in (height, width))

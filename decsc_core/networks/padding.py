@@ -1,4 +1,4 @@
-"""Images of any size for networks that need sides of certain multiples: extend by reflection, crop back."""
+"""What comes into a network: images of any size, extended by reflection and cropped back, and of the right number of bands."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def pad_to_multiple(image: Tensor, multiple: int, square: bool = False) -> Tenso
 def crop_to(image: Tensor, like: Tensor) -> Tensor:
     """The top left part of an image that has the rows and columns of `like`: what `pad_to` extended."""
     return image[..., : like.shape[-2], : like.shape[-1]]
+
+
+def require_bands(image: Tensor, bands: int) -> None:
+    """Raise a ValueError if `image` is not (N, `bands`, H, W)."""
+    if image.ndim != 4 or image.shape[1] != bands:
+        raise ValueError(f"input {tuple(image.shape)} must be (images, {bands} bands, rows, columns)")

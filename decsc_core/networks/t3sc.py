@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from decsc_core.model.dictionary import soft_threshold
 from decsc_core.networks.flat import count, renamed
 from decsc_core.networks.initialise import default_generator, reset_like_torch
-from decsc_core.networks.padding import crop_to, pad_to
+from decsc_core.networks.padding import crop_to, pad_to, require_bands
 
 PROBE, LEAST_PROBE = 56, 55
 """Side of the centre block that the noise estimator looks at, and the smallest side that it can take, in pixels."""
@@ -183,6 +183,7 @@ class T3SC(nn.Module):
         return self.layers[0].decode(self.layers[1].decode(patches, spectra), block) + mean
 
     def forward(self, noisy: Tensor) -> Tensor:
+        require_bands(noisy, self.bands)
         config = self.config
         longest = max(*noisy.shape[-2:], config.smallest)
         block, step = min(longest, config.block), config.block - config.overlap
