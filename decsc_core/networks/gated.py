@@ -1,4 +1,4 @@
-"""The layer of QRNN3D: a 3-D convolution makes candidates and forget gates, and a gated recurrence runs along the bands.
+"""The layer of QRNN3D: a 3-D convolution makes candidates and forget gates for a recurrence along the bands.
 
 Wei, Fu and Huang, "3-D Quasi-Recurrent Neural Network for Hyperspectral Image Denoising", TNNLS 2020.
 """
@@ -14,8 +14,10 @@ from decsc_core.networks.volumes import BatchNorm, convolve, upsample
 
 
 class GatedPooling(torch.autograd.Function):
-    """h_b = f_b h_(b-1) + (1 - f_b) z_b along the bands of z and f, both (N, C, B, H, W), from h = `START`; in `reverse` from
-    the last band to the first."""
+    """h_b = f_b h_(b-1) + (1 - f_b) z_b along the bands of z and f, both (N, C, B, H, W), from h = `START`.
+
+    In `reverse` it runs from the last band to the first.
+    """
 
     START = 0.5
 
@@ -66,7 +68,7 @@ class GatedLayer(nn.Module):
     both : bool
         Two sets of forget gates, one recurrence in each direction, results added.
     transposed : bool
-        The convolution is a transposed one (of stride 1), which differs in the layout of its weight and in its start only.
+        The convolution is a transposed one (of stride 1), which differs in its weight's layout and start only.
     bias : bool
         Whether the convolution has one.
     """
@@ -97,7 +99,7 @@ class GatedLayer(nn.Module):
     def _doubled(self, parameter: Tensor) -> Tensor:
         """Weight or bias with the rows of Z doubled.
 
-        As tanh Z = 2 sigmoid(2 Z) - 1, one sigmoid serves candidates and gates. The recurrence commutes with this affine map:
-        it runs on the sigmoid from 1/2, and the result is mapped.
+        As tanh Z = 2 sigmoid(2 Z) - 1, one sigmoid serves candidates and gates. The recurrence commutes with this
+        affine map: it runs on the sigmoid from 1/2, and the result is mapped.
         """
         return torch.cat([2 * parameter[: self.fan_out], parameter[self.fan_out :]])

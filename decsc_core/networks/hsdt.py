@@ -1,7 +1,8 @@
 """HSDT, the hybrid spectral denoising transformer (Lai, Yan and Fu, ICCV 2023), in its three sizes.
 
-The skeleton of QRNN3D with attention among the bands in place of the recurrence. It is cheap, for one matrix of B x B weights
-serves all pixels, found from the mean features of the bands. An image and its tiles therefore have different results.
+The skeleton of QRNN3D with attention among the bands in place of the recurrence. It is cheap, for one matrix of B x B
+weights serves all pixels, found from the mean features of the bands. An image and its tiles therefore have different
+results.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from decsc_core.networks.initialise import CONVOLUTIONS, default_generator, reset_qrnn3d_family
 from decsc_core.networks.padding import crop_to, pad_to_multiple
-from decsc_core.networks.volumes import BatchNorm, Step, convolve, features_last, pointwise, run_u_shape, u_shape, upsample
+from decsc_core.networks.volumes import (
+    BatchNorm, Step, convolve, features_last, pointwise, run_u_shape, u_shape, upsample,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ PRESETS = {"paper": VARIANTS["M"], "small": VARIANTS["S"], "tiny": {"width": 4, 
 
 
 class S3Conv(nn.Module):
-    """Two 3x3 convolutions of every band, each with a leaky ReLU, plus one of 3 bands: (N, C, B, H, W) -> (N, C', B, H, W)."""
+    """Two 3x3 convolutions of every band, each with a leaky ReLU, plus one of three bands at every pixel.
+
+    (N, fan_in, B, H, W) -> (N, fan_out, B, H, W).
+    """
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -83,8 +89,8 @@ class GuidedAttention(nn.Module):
     """Every band becomes a mixture of all bands, the same at every pixel: (N, B, H, W, C) -> the same shape.
 
     The weights are softmax(g Q^T + bias) with g (B, C) the mean features of the bands and a learned query Q (31, C), or
-    softmax(g g^T). In training one of the two is drawn at every call, so that the network knows both; in evaluation mode g
-    meets the learned query where its number of bands is that of the image, itself otherwise.
+    softmax(g g^T). In training one of the two is drawn at every call, so that the network knows both; in evaluation
+    mode it is the first where the query has the image's number of bands, the second otherwise.
     """
 
     def __init__(self, bands: int, width: int, draws: torch.Generator) -> None:
@@ -136,12 +142,13 @@ class HybridLayer(nn.Module):
 
 
 class HSDT(nn.Module):
-    """(N, B, H, W) -> (N, B, H, W) for any number of bands B. `generator` draws the initial weights, and seeds the choice of
-    the queries in training.
+    """(N, B, H, W) -> (N, B, H, W) for any number of bands B.
 
-    A head 1 -> 16, an encoder with the widths 16 -> 16 -> 32 -> 32 -> 64 -> 64 and a decoder back (HSDT-L: two layers more,
-    to 128), a 3x3x3 convolution to one feature; additive skips join layers of one size, and the input is added at the end.
-    Sides are extended to a multiple of 4 (HSDT-L: 8) and cropped back.
+    `generator` draws the initial weights, and seeds the choice of the queries in training.
+
+    A head 1 -> 16, an encoder with the widths 16 -> 16 -> 32 -> 32 -> 64 -> 64 and a decoder back (HSDT-L: two layers
+    more, to 128), a 3x3x3 convolution to one feature; additive skips join layers of one size, and the input is added at
+    the end. Sides are extended to a multiple of 4 (HSDT-L: 8) and cropped back.
     """
 
     bands: int | None = None

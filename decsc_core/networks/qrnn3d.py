@@ -1,4 +1,4 @@
-"""QRNN3D (Wei, Fu, Huang, TNNLS 2020): a 3-D encoder and decoder with a gated recurrence along the bands in every layer."""
+"""QRNN3D (Wei, Fu and Huang, TNNLS 2020): 3-D encoder and decoder with a recurrence along the bands in every layer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""TRQ3DNet (Pang, Gu and Cao, Remote Sensing 14(18):4598, 2022): QRNN3D and a Uformer side by side, joined in every layer.
+"""TRQ3DNet (Pang, Gu and Cao, Remote Sensing 14(18):4598, 2022): QRNN3D beside a Uformer, joined in every layer.
 
-One branch is QRNN3D's: a volume with a recurrence along the bands. The other is 2-D: an image whose channels start as the
-bands, treated by transformer blocks in windows. Every layer hands its volume to the image and its image to the volume.
+One branch is QRNN3D's: a volume with a recurrence along the bands. The other is 2-D: an image whose channels start as
+the bands, treated by transformer blocks in windows. Every layer hands its volume to the image, its image to the volume.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class TRQ3DConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.width % self.heads:
-            raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; use a multiple of {self.heads}")
+            advice = f"use a multiple of {self.heads}"
+            raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; {advice}")
 
 
 PRESETS = {"paper": {}, "small": {"width": 8}, "tiny": {"width": 4, "depth": 2, "heads": 2, "window": 4}}
@@ -85,7 +86,7 @@ class LocalMlp(nn.Module):
 
 
 class LeWinBlock(nn.Module):
-    """x + attention(norm x), then x + MLP(norm x), attention in windows that start at `shift`: (N, H, W, C) -> the same shape."""
+    """x + attention(norm x) in windows that start at `shift`, then x + MLP(norm x): (N, H, W, C) -> the same shape."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int) -> None:
         super().__init__()
@@ -103,8 +104,8 @@ class LeWinBlock(nn.Module):
 class JointLayer(nn.Module):
     """One layer of both branches: volume (N, C, B, H, W) and image (N, C, H, W) -> the same of the next width and size.
 
-    The image takes in the incoming volume, passes two blocks and changes its size; the volume passes its gated layer, takes in
-    the image that results, and is projected.
+    The image takes in the incoming volume, passes two blocks and changes its size; the volume passes its gated layer,
+    takes in the image that results, and is projected.
     """
 
     def __init__(self, step: Step, reverse: bool, transposed: bool, config: TRQ3DConfig) -> None:
@@ -160,8 +161,9 @@ class ImageTail(nn.Module):
 class TRQ3D(nn.Module):
     """(N, B, H, W) -> (N, B, H, W) with B = `config.bands`. `generator` draws the initial weights.
 
-    Both branches have the widths 16 -> 16 -> 32 -> 32 -> 64 and back, at the full, half and quarter size, with additive skips.
-    Sides are extended to a multiple of 32, so that windows of 8 fill the quarter size, and cropped back; they need not be equal.
+    Both branches have the widths 16 -> 16 -> 32 -> 32 -> 64 and back, at full, half and quarter size, with additive
+    skips. Sides are extended to a multiple of 32, so that windows of 8 fill the quarter size, and cropped; they
+    may differ.
 
     ======== ================================================================================= ==========
     part     layers                                                                            parameters
@@ -187,7 +189,8 @@ class TRQ3D(nn.Module):
         self.image_head = ImageHead(config.bands, config.width)
         encoder, decoder = u_shape(config.width, config.depth)
         self.encoder = nn.ModuleList(
-            JointLayer(step, reverse=number % 2 == 1, transposed=False, config=config) for number, step in enumerate(encoder)
+            JointLayer(step, reverse=number % 2 == 1, transposed=False, config=config)
+            for number, step in enumerate(encoder)
         )
         self.decoder = nn.ModuleList(
             JointLayer(step, reverse=number % 2 == 1, transposed=not step.sampling, config=config)
@@ -233,7 +236,7 @@ _RENAMED = [
 
 
 def own_key(official: str) -> str | None:
-    """Our name of an official parameter, None for index tables and counters. Queries have the name of keys and values."""
+    """Our name of an official parameter, None for index tables and counters; the same for queries, keys and values."""
     if official.endswith(("relative_position_index", "num_batches_tracked")):
         return None
     for pattern, own in _RENAMED:
@@ -242,7 +245,7 @@ def own_key(official: str) -> str | None:
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an official state dict under our names; queries, keys and values are one projection, in this order."""
+    """The tensors of an official state dict under our names; queries, keys and values become one projection."""
     parts = defaultdict(list)
     for key in sorted(state, key=lambda key: ".to_kv." in key):
         if name := own_key(key):

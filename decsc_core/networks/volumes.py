@@ -1,7 +1,7 @@
 """Pieces of the networks that read a cube as a volume (N, C, B, H, W) of C features in every band.
 
-Volumes lie in memory as (N, B, H, W, C). This is the layout in which 3-D convolutions are fastest on a CPU; linear maps of
-the features, mixtures of bands and resampling of the bands as images then work without a copy.
+Volumes lie in memory as (N, B, H, W, C). In this layout 3-D convolutions are fastest on a CPU, and linear maps of the
+features, mixtures of bands and the treatment of bands as single images work without a copy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def pointwise(grid: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def upsample(volume: Tensor) -> Tensor:
-    """(N, C, B, H, W) -> (N, C, B, 2H, 2W): every band bilinearly, corners on corners. Trilinear in name, for B stays B."""
+    """(N, C, B, H, W) -> (N, C, B, 2H, 2W): every band bilinearly, corners on corners."""
     images = rearrange(volume, "n c b y x -> (n b) c y x")
     images = F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=True)
     return rearrange(images, "(n b) c y x -> n c b y x", b=volume.shape[2])
@@ -76,7 +76,7 @@ class BatchNorm(nn.Module):
 
 
 class Step(NamedTuple):
-    """One layer of an encoder or decoder: its widths, and whether it halves ("down") or doubles ("up") the image's sides."""
+    """A layer of an encoder or decoder: its widths, and whether it halves ("down") or doubles ("up") the sides."""
 
     fan_in: int
     fan_out: int
@@ -84,8 +84,10 @@ class Step(NamedTuple):
 
 
 def u_shape(width: int, depth: int) -> tuple[list[Step], list[Step]]:
-    """Encoder and decoder of `depth` layers each. The encoder's odd layers halve the sides and double the width; the decoder
-    goes the same way back."""
+    """Encoder and decoder of `depth` layers each.
+
+    The encoder's layers 1, 3, ... halve the sides and double the width; the decoder goes the same way back.
+    """
     encoder = []
     for number in range(depth):
         halves = number % 2 == 1
@@ -96,8 +98,10 @@ def u_shape(width: int, depth: int) -> tuple[list[Step], list[Step]]:
 
 
 def run_u_shape(x: Tensor, encoder: nn.ModuleList, decoder: nn.ModuleList) -> Tensor:
-    """Encoder, then decoder, with additive skips: the encoder's input, and the outputs of all its layers but the last, are added
-    to the decoder's outputs of the same size."""
+    """Encoder, then decoder, with additive skips.
+
+    The encoder's input and the outputs of all its layers but the last are added to the decoder's outputs of their size.
+    """
     skips = []
     for layer in encoder:
         skips.append(x)

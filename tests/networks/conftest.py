@@ -16,7 +16,7 @@ from decsc_core.weights import from_official_state
 
 
 class Golden:
-    """What a released network makes of given inputs with given weights; golden/learned/README.md describes the files."""
+    """What a released network makes of given inputs; golden/learned/README.md describes the files."""
 
     def __init__(self, path: Path, method: str) -> None:
         with np.load(path) as file:
@@ -65,9 +65,9 @@ def golden(shared):
 
 @pytest.fixture
 def check_full_size(shared):
-    """`check_full_size(name, method)`: every key of the released network of full size has its place, and nothing is missing.
+    """`check_full_size(name, method)`: every tensor of the released network has its place, and nothing is missing.
 
-    Returns our network, each tensor filled with a number of its own.
+    Returns our network of full size, each official tensor being filled with a number of its own.
     """
     path = shared / "golden" / "learned" / "official_state_dicts.json"
     if not path.is_file():
@@ -98,7 +98,7 @@ class Contract:
 
     @staticmethod
     def gmacs(network: nn.Module, bands: int = 31, side: int = 64) -> float:
-        """Multiply-accumulates of one image, in 1e9. With gradients on, for the counter does not know the fused attention."""
+        """Multiply-accumulates of an image, in 1e9. With gradients on, for the counter misses the fused attention."""
         with FlopCounterMode(display=False) as counter:
             network.eval()(torch.zeros(1, bands, side, side))
         return counter.get_total_flops() / 2e9
@@ -128,7 +128,7 @@ class Contract:
 
     @staticmethod
     def check_start(make) -> None:
-        """`make(generator)` draws all that is random from the generator, and 0-seeded networks differ from 1-seeded ones."""
+        """`make(generator)` draws all that is random from the generator."""
         first, again, other = (make(torch.Generator().manual_seed(seed)).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)

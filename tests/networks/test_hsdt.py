@@ -89,7 +89,7 @@ def test_the_mlp_is_written_out():
 
 @torch.no_grad()
 def test_training_draws_which_queries_to_use():
-    """Half of the calls with the learned ones, by the network's own generator; never where their number does not fit."""
+    """Half of the calls with the learned ones, by the network's own generator; none where their number does not fit."""
     attention = GuidedAttention(4, 3, torch.Generator().manual_seed(0)).train()
     grid = torch.randn(1, 4, 5, 7, 3)
     learned = attention.eval()(grid)
@@ -124,8 +124,10 @@ def test_gradients_reach_everything(contract):
 def test_the_start_is_xavier_normal_and_comes_from_the_generator(contract):
     contract.check_start(tiny)
     network = HSDT(generator=torch.Generator().manual_seed(3))
-    spread = {"encoder.3.conv.conv.weight": (2 / (96 * 27)) ** 0.5, "encoder.4.conv.spatial.1.weight": (2 / (128 * 9)) ** 0.5,
-              "encoder.4.mlp.fc1.weight": 1e-3}
+    spread = {
+        "encoder.3.conv.conv.weight": (2 / (96 * 27)) ** 0.5, "encoder.4.conv.spatial.1.weight": (2 / (128 * 9)) ** 0.5,
+        "encoder.4.mlp.fc1.weight": 1e-3,
+    }
     for name, expected in spread.items():
         assert network.state_dict()[name].std().item() == pytest.approx(expected, rel=0.03), name
 

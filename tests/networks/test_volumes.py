@@ -16,9 +16,11 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("bands", [1, 2, 5])
-@pytest.mark.parametrize("fan_in, fan_out, sampling", [(1, 4, ""), (4, 3, ""), (4, 1, ""), (1, 1, ""), (3, 5, ""), (3, 4, "down")])
+@pytest.mark.parametrize("fan_in, fan_out, sampling", [
+    (1, 4, ""), (4, 3, ""), (4, 1, ""), (1, 1, ""), (3, 5, ""), (3, 4, "down")])
 def test_convolution_is_pytorchs_forwards_and_backwards(fan_in, fan_out, sampling, bands):
-    volume, weight, bias = normal(2, fan_in, bands, 6, 4), normal(fan_out, fan_in, 3, 3, 3, seed=1), normal(fan_out, seed=2)
+    volume, bias = normal(2, fan_in, bands, 6, 4), normal(fan_out, seed=2)
+    weight = normal(fan_out, fan_in, 3, 3, 3, seed=1)
     for given in (None, bias):
         found, expected = ([part.clone().requires_grad_() for part in (volume, weight)] for _ in range(2))
         out = convolve(*found, given, sampling)
@@ -121,8 +123,9 @@ def literal_gated_layer(layer: GatedLayer, x: torch.Tensor, sampling: str, rever
 
 
 @pytest.mark.parametrize("fan_in, fan_out, sampling, reverse, both, transposed, bias", [
-    (3, 4, "", False, False, False, False), (3, 4, "", True, False, True, False), (3, 6, "down", True, False, False, False),
-    (4, 2, "up", False, False, False, False), (1, 4, "", False, True, False, False), (4, 1, "", False, True, True, True),
+    (3, 4, "", False, False, False, False), (3, 4, "", True, False, True, False),
+    (3, 6, "down", True, False, False, False), (4, 2, "up", False, False, False, False),
+    (1, 4, "", False, True, False, False), (4, 1, "", False, True, True, True),
 ])
 def test_the_gated_layer_is_norm_convolution_and_recurrence(fan_in, fan_out, sampling, reverse, both, transposed, bias):
     layer = GatedLayer(fan_in, fan_out, sampling, reverse, both, transposed, bias).double().eval()
