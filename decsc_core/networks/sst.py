@@ -75,7 +75,7 @@ class SpectralAttention(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         qkv = F.linear(grid.flatten(1, 2), self.qkv.weight.flatten(1))
         q, k, v = rearrange(qkv, "n p (three h d) -> three n h p d", three=3, h=self.heads)
-        norms = qkv[..., : 2 * grid.shape[-1]].square().sum(1).sqrt().clamp(min=1e-12)
+        norms = qkv[..., : 2 * grid.shape[-1]].square().sum(1).clamp(min=1e-24).sqrt()
         norm_q, norm_k = rearrange(norms, "n (two h d) -> two n h d", two=2, h=self.heads)
         scores = self.temperature * (q.mT @ k) / (norm_q[..., :, None] * norm_k[..., None, :])
         out = rearrange(v @ torch.softmax(scores, -1).mT, "n h p d -> n p (h d)")

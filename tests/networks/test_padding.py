@@ -29,6 +29,6 @@ def test_images_too_small_to_reflect():
 
 def test_the_number_of_bands_is_checked():
     require_bands(torch.zeros(2, 5, 1, 1), 5)
-    for shape in ((2, 4, 8, 8), (5, 8, 8)):
+    for shape in ((2, 4, 8, 8), (2, 6, 8, 8), (5, 8, 8)):
         with pytest.raises(ValueError, match=r"must be \(images, 5 bands, rows, columns\)$"):
             require_bands(torch.zeros(shape), 5)
