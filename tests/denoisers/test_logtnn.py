@@ -60,7 +60,7 @@ def test_fourier_slices_are_shrunk_literally(shape, axis):
     cube = np.random.default_rng(0).standard_normal(shape)
     values = np.linalg.svd(np.moveaxis(np.fft.fft(cube, axis=axis), axis, 0), compute_uv=False)
     distinct = np.unique(values.round(6))
-    offset, cut = distinct[-1], distinct[len(distinct) // 4 :][:2].mean()
+    offset, cut = 2 * distinct[-1], distinct[len(distinct) // 4 :][:2].mean()
     threshold = ((offset + cut) / 2) ** 2
     vanishing, negative = values < cut, values < threshold / offset
     assert vanishing.any() and (negative & ~vanishing).any() and not negative.all()
