@@ -134,10 +134,11 @@ def _trained_for(story: dict) -> str:
 def _tell_convergence(estimate: Estimate) -> None:
     """Say on stderr how many iterations stopped short."""
     records = [entry for entry in estimate.record or [] if entry is not None]
-    short = [entry for entry in records if not entry.converged]
+    short = [entry for entry in records if entry.converged is False]
     if short:
         worst = max(min(entry.residuals) for entry in short)
-        say(f"{len(short)} of {len(records)} tiles and band windows did not converge (residuals up to {worst:.1e})")
+        parts = f"{len(short)} of {len(records)} tiles and band windows" if len(records) > 1 else "the iteration"
+        say(f"{parts} did not converge (residuals up to {worst:.1e})")
 
 
 def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float) -> dict:

@@ -22,13 +22,13 @@ class Record:
         Relative residual after each step.
     iterations : int
         Steps taken.
-    converged : bool
-        Whether the stopping rule was met before the steps ran out.
+    converged : bool or None
+        Whether the stopping rule was met before the steps ran out; None for a method that takes a fixed number of steps.
     """
 
     residuals: list[float]
     iterations: int
-    converged: bool
+    converged: bool | None
 
     def to_json(self) -> dict:
         """Return the record as a plain dict of list, int and bool."""

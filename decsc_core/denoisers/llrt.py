@@ -153,7 +153,7 @@ class LLRT(NoiseAware):
             estimate = self._smooth_spectra(noisy, total, weight, p["smoothness"] * noise.mean().square())
             residuals.append(relative_change([estimate], [before]))
             bar.update()
-        return estimate / 255, [Record(residuals, len(residuals), False)]
+        return estimate / 255, [Record(residuals, len(residuals), None)]
 
     def _smooth_spectra(self, noisy: Tensor, total: Tensor, weight: Tensor, smoothness: Tensor) -> Tensor:
         """Step 4 of the class: the cube near `noisy` and the low-rank patches whose spectra are piecewise smooth."""

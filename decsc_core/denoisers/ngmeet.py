@@ -154,7 +154,7 @@ class NGMeet(NoiseAware):
             following = self.feedback * noisy + (1 - self.feedback) * estimate
             residuals.append(relative_change([estimate], [before]))
             bar.update()
-        return estimate / unit, [Record(residuals, len(residuals), False)]
+        return estimate / unit, [Record(residuals, len(residuals), None)]
 
 
 def spectral_basis(cube: Tensor, size: int) -> Tensor:

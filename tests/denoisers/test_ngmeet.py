@@ -97,7 +97,7 @@ def test_whitening_leaves_equal_bands_nearly_alone():
 def test_iterations_are_recorded():
     _, noisy = noisy_ramp(16, 17, 5)
     (record,) = NGMeet(**QUICK)(noisy).record
-    assert record.iterations == len(record.residuals) == 3 and not record.converged
+    assert record.iterations == len(record.residuals) == 3 and record.converged is None
 
 
 def test_noise_goes_down_and_the_cube_is_left_alone():
