@@ -14,39 +14,46 @@ from decsc_core.networks.volumes import BatchNorm, convolve, upsample
 
 
 class GatedPooling(torch.autograd.Function):
-    """h_b = f_b h_(b-1) + (1 - f_b) z_b along the bands of z and f, both (N, C, B, H, W), from h = `START`.
+    """h_b = f_b h_(b-1) + (1 - f_b) z_b along the bands, from h = `START`, summed over directions.
 
-    In `reverse` it runs from the last band to the first.
+    (N, (1 + D) C, B, H, W) -> (N, C, B, H, W): the features are those of z, then those of f for each of D directions.
+    A direction is True where the recurrence runs from the last band to the first.
     """
 
     START = 0.5
 
     @staticmethod
-    def forward(ctx, z: Tensor, f: Tensor, reverse: bool) -> Tensor:
-        states = torch.empty_like(z, memory_format=torch.channels_last_3d)
-        before = torch.full_like(z[:, :, 0], GatedPooling.START)
-        for band in _order(z, reverse):
-            before = torch.lerp(z[:, :, band], before, f[:, :, band], out=states[:, :, band])
-        ctx.save_for_backward(z, f, states)
-        ctx.reverse = reverse
-        return states
+    def forward(ctx, gates: Tensor, directions: tuple[bool, ...]) -> Tensor:
+        z, *forget = gates.chunk(1 + len(directions), dim=1)
+        start, every = torch.full_like(z[:, :, 0], GatedPooling.START), []
+        for f, reverse in zip(forget, directions):
+            before, states = start, torch.empty_like(z, memory_format=torch.channels_last_3d)
+            for band in _order(z, reverse):
+                before = torch.lerp(z[:, :, band], before, f[:, :, band], out=states[:, :, band])
+            every.append(states)
+        ctx.save_for_backward(gates, *every)
+        ctx.directions = directions
+        return reduce(torch.add, every)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        z, f, states = ctx.saved_tensors
-        order = _order(z, ctx.reverse)
-        of_z, of_f = (torch.empty_like(z, memory_format=torch.channels_last_3d) for _ in range(2))
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        gates, *every = ctx.saved_tensors
+        of_gates = torch.empty_like(gates, memory_format=torch.channels_last_3d)
+        (z, *forget), (of_z, *of_forget) = (part.chunk(1 + len(every), dim=1) for part in (gates, of_gates))
         start = torch.full_like(z[:, :, 0], GatedPooling.START)
-        total = torch.zeros_like(start)
-        for band, previous in zip(reversed(order), [*reversed(order[:-1]), None]):
-            before = start if previous is None else states[:, :, previous]
-            total = total + gradient[:, :, band]
-            torch.mul(total, before - z[:, :, band], out=of_f[:, :, band])
-            passed = total * f[:, :, band]
-            torch.sub(total, passed, out=of_z[:, :, band])
-            total = passed
-        return of_z, of_f, None
+        for number, (f, of_f, states, reverse) in enumerate(zip(forget, of_forget, every, ctx.directions)):
+            order, passed = _order(z, reverse), torch.zeros_like(start)
+            for band, previous in zip(reversed(order), [*reversed(order[:-1]), None]):
+                before = start if previous is None else states[:, :, previous]
+                total = gradient[:, :, band] + passed
+                torch.mul(total, before - z[:, :, band], out=of_f[:, :, band])
+                passed = total * f[:, :, band]
+                if number:
+                    of_z[:, :, band].add_(total).sub_(passed)
+                else:
+                    torch.sub(total, passed, out=of_z[:, :, band])
+        return of_gates, None
 
 
 def _order(volume: Tensor, reverse: bool) -> list[int]:
@@ -92,9 +99,9 @@ class GatedLayer(nn.Module):
         if self.transposed:
             weight = weight.flip(2, 3, 4).transpose(0, 1)
         bias = None if bias is None else self._doubled(bias)
-        z, *forget = convolve(volume, self._doubled(weight), bias, self.sampling).sigmoid_().split(self.fan_out, dim=1)
-        states = [GatedPooling.apply(z, f, reverse) for f, reverse in zip(forget, self.directions)]
-        return torch.rsub(reduce(torch.add, states), -len(states), alpha=-2)  # 2 states - 1 (or 2) in one pass
+        gates = convolve(volume, self._doubled(weight), bias, self.sampling).sigmoid()
+        n = len(self.directions)
+        return torch.rsub(GatedPooling.apply(gates, self.directions), -n, alpha=-2)  # 2 states - n in one pass
 
     def _doubled(self, parameter: Tensor) -> Tensor:
         """Weight or bias with the rows of Z doubled.

@@ -96,14 +96,15 @@ def literal_pooling(z, f, reverse: bool, start: float):
     return torch.stack([states[band] for band in sorted(states)], dim=2)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("directions", [(False,), (True,), (False, True)])
 @pytest.mark.parametrize("bands", [1, 2, 5])
-def test_pooling_is_the_recurrence_with_the_right_gradient(bands, reverse):
-    z, f = (normal(2, 3, bands, 2, 4, seed=seed).sigmoid().requires_grad_() for seed in (6, 7))
-    torch.testing.assert_close(
-        GatedPooling.apply(z, f, reverse), literal_pooling(z, f, reverse, start=0.5), rtol=0, atol=1e-12)
-    z, f = (normal(1, 2, bands, 2, 1, seed=seed).sigmoid().requires_grad_() for seed in (6, 7))
-    assert torch.autograd.gradcheck(lambda z, f: GatedPooling.apply(z, f, reverse), (z, f))
+def test_pooling_is_the_recurrence_with_the_right_gradient(bands, directions):
+    gates = normal(2, 3 * (1 + len(directions)), bands, 2, 4, seed=6).sigmoid()
+    z, *forget = gates.chunk(1 + len(directions), dim=1)
+    expected = sum(literal_pooling(z, f, reverse, start=0.5) for f, reverse in zip(forget, directions))
+    torch.testing.assert_close(GatedPooling.apply(gates, directions), expected, rtol=0, atol=1e-12)
+    gates = normal(1, 2 * (1 + len(directions)), bands, 2, 1, seed=7).sigmoid().requires_grad_()
+    assert torch.autograd.gradcheck(lambda gates: GatedPooling.apply(gates, directions), gates)
 
 
 def literal_gated_layer(layer: GatedLayer, x: torch.Tensor, sampling: str, reverse: bool, both: bool, transposed: bool):
