@@ -19,7 +19,7 @@ def default_generator() -> torch.Generator:
 
 @torch.no_grad()
 def reset_like_torch(module: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's own start of a convolution or linear layer: weights and biases uniform within 1 / sqrt(inputs of an output)."""
+    """PyTorch's own start of a convolution or linear layer: all uniform within 1 / sqrt(inputs of an output)."""
     nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
     if module.bias is not None:
         bound = 1 / math.sqrt(module.weight[0].numel())
@@ -30,9 +30,9 @@ def reset_like_torch(module: nn.Module, generator: torch.Generator) -> None:
 def reset_qrnn3d_family(network: nn.Module, generator: torch.Generator) -> None:
     """The start that the descendants of QRNN3D share, for every layer inside `network`.
 
-    Convolutions: Kaiming normal (fan out), bias 0. Linear maps: N(0, 0.001^2), bias 0, so that a transformer block starts
-    near the identity. Norms: 1 and 0. Transposed convolutions: PyTorch's default. Tables of relative positions: normal with
-    standard deviation 0.02, truncated. Anything else is left alone.
+    Convolutions: Kaiming normal (fan out), bias 0. Linear maps: N(0, 0.001^2), bias 0, so that a transformer block
+    starts near the identity. Norms: 1 and 0. Transposed convolutions: PyTorch's default. Tables of relative positions:
+    normal with standard deviation 0.02, truncated. Anything else is left alone.
     """
     for module in network.modules():
         if isinstance(module, TRANSPOSED):

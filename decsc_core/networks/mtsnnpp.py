@@ -1,10 +1,11 @@
 """MTSNN++, a multitask sparse representation network (Xiong et al., IEEE TGRS 2023): OUR RECONSTRUCTION of it.
 
 Neither code nor the full text of the paper could be obtained. The abstract and the remarks of the DECSC paper tell: a
-shared sparse representation (every band has its own dictionary, all bands share the coefficients), an unshared one (every
-band has coefficients of its own, for detail), and a reconstruction; purely sparse priors; 1.95 M parameters. The rest is
-inferred: patches of 9 x 9 at stride 1, 192 shared and 64 unshared atoms, 9 unrolled steps. These numbers give 1,948,032
-parameters, but others would fit as well. Results of this network are results of the reconstruction, not of the authors'.
+shared sparse representation (every band has its own dictionary, all bands share the coefficients), an unshared one
+(every band has coefficients of its own, for detail), and a reconstruction; purely sparse priors; 1.95 M parameters. The
+rest is inferred: patches of 9 x 9 at stride 1, 192 shared and 64 unshared atoms, 9 unrolled steps. These numbers give
+1,948,032 parameters, but others would fit as well. Results of this network are results of the reconstruction, not of
+the authors'.
 
 With Y_b the patches of band b as columns, their means removed, the problem is
 
@@ -15,8 +16,8 @@ unrolled alternately from A = E_b = 0, k = 1..K, with learned analysis copies P_
     A   <- soft(A   + sum_b P_b (Y_b - D_b A - U_b E_b), t_k)
     E_b <- soft(E_b + Q_b (Y_b - D_b A - U_b E_b), s_(k, b))     with the new A
 
-and X_b = G_b A + R_b E_b, plus the means, averaged over the patches that cover a pixel. Since no patch sees another one before
-the end, P_b D_b and its like are multiplied once a forward pass, and an image is treated a strip of patches at a time.
+and X_b = G_b A + R_b E_b, plus the means, averaged over the patches that cover a pixel. Since no patch sees another one
+before the end, P_b D_b and its like are multiplied once a forward pass, and an image is treated in strips.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ PRESETS = {
 class MTSNNPP(nn.Module):
     """The reconstructed network: (N, B, H, W) -> the same shape, nominally in [0, 1], any H and W; B = `config.bands`.
 
-    In the guessed size it has 1,948,032 parameters: three copies of 31 x 81 x (192 + 64) in the dictionaries, 9 x (192 + 31 x 64)
-    thresholds. `generator` draws the initial values.
+    In the guessed size it has 1,948,032 parameters: three copies of 31 x 81 x (192 + 64) in the dictionaries,
+    9 x (192 + 31 x 64) thresholds. `generator` draws the initial values.
 
     Attributes
     ----------
     shared, unshared : dict of Parameter
-        Analysis, synthesis and reconstruction copies, (P, D, G) of shape (B, M, p^2) and (Q, U, R) of shape (B, J, p^2).
+        Copies for analysis, synthesis and reconstruction: P, D, G of shape (B, M, p^2) and Q, U, R of shape (B, J, p^2).
     shared_thresholds, unshared_thresholds : Parameter, shapes (K, M, 1) and (K, B, J, 1)
     """
 
@@ -98,7 +99,7 @@ class MTSNNPP(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Tied copies of random atoms without mean, scaled so that D and every U_b have norm 1: unit steps cannot diverge."""
+        """Tied copies of random atoms without mean; D and every U_b have norm 1, so that unit steps cannot diverge."""
         for copies in (self.shared, self.unshared):
             atoms = torch.randn(copies["synthesis"].shape, generator=generator)
             atoms -= atoms.mean(-1, keepdim=True)
@@ -120,7 +121,7 @@ class MTSNNPP(nn.Module):
         return torch.baddbmm(shared.view(len(E), -1, A.shape[-1]), self.unshared[role].mT, E)
 
     def products(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the steps need of the dictionaries: 1 - sum_b P_b D_b (M, M), P_b U_b (M, B J), Q_b D_b (B J, M), 1 - Q_b U_b (B, J, J)."""
+        """What the steps need: 1 - sum_b P_b D_b (M, M), P_b U_b (M, B J), Q_b D_b (B J, M), 1 - Q_b U_b (B, J, J)."""
         P, D = self.shared["analysis"], self.shared["synthesis"]
         Q, U = self.unshared["analysis"], self.unshared["synthesis"]
         keep_A = torch.eye(P.shape[1]).to(P) - torch.einsum("bmp,bkp->mk", P, D)
@@ -160,4 +161,5 @@ class MTSNNPP(nn.Module):
 
 def config_of(state: dict[str, Tensor]) -> MTSNNPPConfig:
     """Refuses every state dict: there is no official one."""
-    raise ValueError("MTSNN++ was never released; this network is a reconstruction and reads only weights that decsc train wrote")
+    own = "this network is a reconstruction and reads only weights that decsc train wrote"
+    raise ValueError(f"MTSNN++ was never released; {own}")

@@ -1,4 +1,4 @@
-"""What comes into a network: images of any size, extended by reflection and cropped back, and of the right number of bands."""
+"""What comes into a network: images of any size, extended by reflection, and of the right number of bands."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def pad_to(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int, square: bool = False) -> Tensor:
-    """Extend (..., H, W) at the bottom and right to sides that are multiples of `multiple`, both as large as the larger one
-    if `square`; see `pad_to`."""
+    """Extend (..., H, W) at the bottom and right to multiples of `multiple`, of equal length if `square`; see `pad_to`."""
     height, width = (-(-side // multiple) * multiple for side in image.shape[-2:])
     if square:
         height = width = max(height, width)

@@ -1,7 +1,7 @@
 """SERT, the spectral enhanced rectangle transformer (Li, Liu, Fu, Zhang and Dou, CVPR 2023).
 
-Half of the channels attends in tall rectangles, the other half in wide ones; a memory of spectra, read with the mean of a
-window, enhances the channels. Windows are shifted cyclically without a mask, so opposite borders of an image see each
+Half of the channels attends in tall rectangles, the other half in wide ones; a memory of spectra, read with the mean of
+a window, enhances the channels. Windows are shifted cyclically without a mask, so opposite borders of an image see each
 other.
 """
 
@@ -20,7 +20,7 @@ from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renam
 from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
 
 SQUEEZE, CODE, GROUPS = 4, 8, 4
-"""Width over the hidden width of the enhancement, width over the length of a memory slot, groups of the channel shuffle."""
+"""Width over the enhancement's hidden width, width over the length of a memory slot, groups of the channel shuffle."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SpectralEnhancement(nn.Module):
 
 
 class Rectangles(nn.Module):
-    """Attention in rectangles of (rows, columns), plus a depth-wise 3x3 convolution of the values that ends at their border."""
+    """Attention in rectangles of (rows, columns), plus a depth-wise 3x3 convolution of the values inside each."""
 
     def __init__(self, width: int, heads: int, rows: int, columns: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Rectangles(nn.Module):
 
 
 class RectangleAttention(nn.Module):
-    """Tall and wide rectangles on half of the channels each, shuffled, plus the spectral enhancement; then a projection."""
+    """Tall and wide rectangles on half of the channels each, shuffled, plus the enhancement; then a projection."""
 
     def __init__(self, config: SERTConfig, window: int, split: int) -> None:
         super().__init__()
@@ -165,15 +165,16 @@ class Block(nn.Module):
 class SERT(FlatTransformer):
     """The network: (N, B, H, W) -> the same shape, nominally in [0, 1], any H and W; B = `config.bands`.
 
-    In the paper's size it has 1,905,319 parameters: `head` 26,880, each of three stages 589,560 (a block 84,420), `merge` 82,944,
-    `tail` 26,815. `generator` draws their initial values.
+    In the paper's size it has 1,905,319 parameters: `head` 26,880, each of three stages 589,560 (a block 84,420),
+    `merge` 82,944, `tail` 26,815. `generator` draws their initial values.
     """
 
     def __init__(self, config: SERTConfig = SERTConfig(), generator: torch.Generator | None = None) -> None:
-        stages = (
-            Stage(config.width, (Block(config, window, split, shift=i % 2 * (window // 2)) for i in range(config.blocks)))
-            for window, split in zip(config.windows, config.splits)
-        )
+        def stage(window: int, split: int) -> Stage:
+            shifts = (i % 2 * (window // 2) for i in range(config.blocks))
+            return Stage(config.width, (Block(config, window, split, shift) for shift in shifts))
+
+        stages = map(stage, config.windows, config.splits)
         super().__init__(config.bands, config.width, stages, multiple=math.lcm(*config.windows))
         self.config = config
         generator = generator or default_generator()

@@ -49,7 +49,8 @@ class SSTConfig:
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
         if self.width % self.heads:
-            raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; use a multiple of {self.heads}")
+            advice = f"use a multiple of {self.heads}"
+            raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; {advice}")
 
 
 PRESETS = {
@@ -102,8 +103,8 @@ class Block(nn.Module):
 class SST(FlatTransformer):
     """The network: (N, B, H, W) -> the same shape, nominally in [0, 1], any H and W; B = `config.bands`.
 
-    In the paper's size it has 4,144,837 parameters: `head` 25,200, each of six stages 670,266 (a block 99,546), `merge` 72,900,
-    `tail` 25,141. `generator` draws their initial values.
+    In the paper's size it has 4,144,837 parameters: `head` 25,200, each of six stages 670,266 (a block 99,546), `merge`
+    72,900, `tail` 25,141. `generator` draws their initial values.
     """
 
     def __init__(self, config: SSTConfig = SSTConfig(), generator: torch.Generator | None = None) -> None:

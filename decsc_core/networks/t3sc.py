@@ -1,8 +1,8 @@
 """T3SC, a trainable spectral-spatial sparse coding model (Bodrito, Zouaoui, Chanussot and Mairal, NeurIPS 2021).
 
-Two convolutional sparse coding layers, unrolled: the first codes the spectrum of every pixel, the second the 5x5 patches of
-the first layer's code maps. Every layer is decoded again, the second first. The released evaluation also clamps the result
-to [0, 1], which changes its metrics; here nothing is clamped.
+Two convolutional sparse coding layers, unrolled: the first codes the spectrum of every pixel, the second the 5x5
+patches of the first layer's code maps. Every layer is decoded again, the second first. The released evaluation also
+clamps the result to [0, 1], which changes its metrics; here nothing is clamped.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class T3SCConfig:
         For each of the two layers: code channels, side of the atoms in pixels, rank of the atoms as matrices of
         channels by pixels, and number of thresholdings.
     noise_adaptive : bool
-        Weigh every band by a small network's judgement of its noise; the authors recommend it for noise that differs between
-        bands.
+        Weigh every band by a small network's judgement of its noise; the authors recommend it for noise that differs
+        between bands.
     block, overlap : int
-        Images are denoised in square blocks of at most this side, and averaged where these overlap, in pixels. The mean that
-        is removed from the bands, and their weights, are those of a block.
+        Images are denoised in square blocks of at most this side, and averaged where these overlap, in pixels. The mean
+        that is removed from the bands, and their weights, are those of a block.
     """
 
     bands: int = 31
@@ -62,7 +62,8 @@ class T3SCConfig:
         if self.bands < 1:
             raise ValueError(f"bands={self.bands} must be at least 1")
         if self.block < self.smallest:
-            raise ValueError(f"block={self.block} must be at least {self.smallest}, which the atoms or the noise estimator need")
+            needed = f"{self.smallest}, which the atoms or the noise estimator need"
+            raise ValueError(f"block={self.block} must be at least {needed}")
         if not 0 <= self.overlap < self.block:
             raise ValueError(f"overlap={self.overlap} must lie between 0 and block - 1 = {self.block - 1}")
 
@@ -94,11 +95,11 @@ class Bank(nn.Module):
 
 
 class CodingLayer(nn.Module):
-    """One layer: codes of the k x k patches of (N, C, H, W), and the patches of codes, averaged; k = 1 or centred patches.
+    """One layer: codes of the k x k patches of (N, C, H, W), centred for k > 1, and the patches of codes, averaged.
 
-    With independent banks C, D and W: a_0 = soft(C x, t_0), a_j = soft(C x + a_(j-1) - C D^T a_(j-1), t_j); the image is W^T a over
-    the number of patches that cover a pixel. For k > 1 the mean of every patch is left out of the first C x, by removing
-    the spatial mean of the atoms, and added to W^T a.
+    With independent banks C, D and W: a_0 = soft(C x, t_0), a_j = soft(C x + a_(j-1) - C D^T a_(j-1), t_j); the image
+    is W^T a over the number of patches that cover a pixel. For k > 1 the mean of every patch is left out of the
+    first C x, by removing the spatial mean of the atoms, and added to W^T a.
     """
 
     def __init__(self, channels: int, atoms: int, kernel: int, rank: int, steps: int) -> None:
@@ -163,7 +164,7 @@ class T3SC(nn.Module):
                 reset_like_torch(module, generator)
 
     def band_weights(self, centred: Tensor) -> Tensor | float:
-        """(N, B, 1, 1) in (0, 1), one minus the estimator's output for every band of a mean-free block; 1.0 without it."""
+        """(N, B, 1, 1) in (0, 1), one minus the estimator's say on every band of a mean-free block; 1.0 without it."""
         if self.estimator is None:
             return 1.0
         top, left = (max(side - PROBE, 0) // 2 for side in centred.shape[-2:])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def split_windows(grid: Tensor, window: int) -> Tensor:
-    """(N, H, W, C) -> (N, windows, window^2, C), windows and their positions row-major; H and W multiples of `window`."""
+    """(N, H, W, C) -> (N, windows, window^2, C), all row-major; H and W are multiples of `window`."""
     return rearrange(grid, "n (i p) (j q) c -> n (i j) (p q) c", p=window, q=window)
 
 
@@ -30,10 +30,10 @@ def relative_position_index(window: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
-    """-inf between positions that only the cyclic shift made neighbours, else 0: (rows * columns, 1, window^2, window^2).
+    """-inf between positions that only the cyclic shift brought together: (rows * columns, 1, window^2, window^2).
 
-    For `rows` x `columns` windows; wrapped positions are the last `shift` rows and columns of the grid. The usual -100 would
-    leave weights of 1e-44, which change nothing but slow down every product they enter.
+    For `rows` x `columns` windows; wrapped positions are the last `shift` rows and columns of the grid. The usual -100
+    would leave weights of 1e-44, which change nothing but slow down every product they enter.
     """
     down, across = (torch.arange(count * window) >= count * window - shift for count in (rows, columns))
     region = 2 * down[:, None] + 1 * across[None, :]
@@ -43,10 +43,10 @@ def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with a learned bias for every relative position and optional cyclic shift.
+    """Multi-head self-attention inside windows, with a learned bias for every relative position and a cyclic shift.
 
-    (N, H, W, C) -> the same shape, H and W multiples of the window. It is the map of the Swin prior's attention, with the
-    same parameters; windows and images are one axis here, the layout that PyTorch's fused attention takes on a CPU.
+    (N, H, W, C) -> the same shape, H and W multiples of the window. It is the map of the Swin prior's attention, with
+    the same parameters; windows and images are one axis here, the layout that PyTorch's fused attention takes on a CPU.
     """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
@@ -76,8 +76,8 @@ class WindowAttention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias + mask) v for (windows, heads, tokens, d).
 
-    The bias is the same in all windows, (1, heads, tokens, tokens), the mask in all heads, (windows, 1, tokens, tokens).
-    The fused attention gives no gradient to a bias, so training takes the three steps one by one.
+    The bias is the same in all windows, (1, heads, tokens, tokens), the mask in all heads, (windows, 1, tokens,
+    tokens). The fused attention gives no gradient to a bias, so training takes the three steps one by one.
     """
     if torch.is_grad_enabled():
         scores = (q * q.shape[-1] ** -0.5) @ k.mT + bias

@@ -40,7 +40,9 @@ def test_the_start_of_the_qrnn3d_family():
         assert 0.8 * bound < parameter.abs().max() <= bound
 
 
-@pytest.mark.parametrize("module", [nn.Conv2d(3, 4, 5), nn.Conv2d(8, 8, 3, groups=8), nn.Linear(9, 40), nn.ConvTranspose2d(6, 4, 3)])
+@pytest.mark.parametrize(
+    "module", [nn.Conv2d(3, 4, 5), nn.Conv2d(8, 8, 3, groups=8), nn.Linear(9, 40), nn.ConvTranspose2d(6, 4, 3)]
+)
 def test_pytorchs_own_start(module):
     fresh = max(parameter.abs().max().item() for parameter in module.parameters())
     scrambled(module)

@@ -99,7 +99,8 @@ def test_a_configuration_survives_json():
     ({"windows": (16, 0, 32)}, r"^windows=\(16, 0, 32\) must be at least 1$"),
     ({"windows": (16, 32)}, r"^windows=\(16, 32\) and splits=\(1, 2, 4\) must hold one number for each stage$"),
     ({"splits": (1, 2, 5)}, "^windows of 32 pixels cannot be split into rectangles of 5$"),
-    ({"heads": 3}, "^heads=3 must be even and divide width=96$"), ({"heads": 10}, "^heads=10 must be even and divide width=96$"),
+    ({"heads": 3}, "^heads=3 must be even and divide width=96$"),
+    ({"heads": 10}, "^heads=10 must be even and divide width=96$"),
     ({"width": 12}, "^width=12 must be a multiple of 8$"),
 ])
 def test_configurations_that_make_no_network_are_refused(fields, message):

@@ -37,7 +37,8 @@ def test_parameters_of_the_full_size(contract, check_full_size):
 def test_names_of_released_parameters():
     assert own_key("layers.3.smsblock.1.attn_mask") is None
     assert own_key("layers.3.smsblock.1.attn.relative_position_index") is None
-    assert own_key("layers.3.smsblock.1.spectral_attn.project_out.weight") == "stages.3.blocks.1.spectral_attn.proj.weight"
+    official = "layers.3.smsblock.1.spectral_attn.project_out.weight"
+    assert own_key(official) == "stages.3.blocks.1.spectral_attn.proj.weight"
 
 
 def test_multiply_accumulates(contract):

@@ -19,7 +19,9 @@ def test_windows_are_cut_row_by_row_and_joined_again():
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, nullcontext])
-@pytest.mark.parametrize("window, shift, size", [(4, 0, (8, 12)), (4, 2, (8, 12)), (4, 2, (4, 4)), (3, 1, (9, 3)), (8, 4, (16, 8))])
+@pytest.mark.parametrize(
+    "window, shift, size", [(4, 0, (8, 12)), (4, 2, (8, 12)), (4, 2, (4, 4)), (3, 1, (9, 3)), (8, 4, (16, 8))]
+)
 def test_it_is_the_attention_of_the_swin_prior(window, shift, size, mode):
     generator = torch.Generator().manual_seed(0)
     expected, attention = (kind(6, 3, window).double() for kind in (SwinAttention, WindowAttention))
