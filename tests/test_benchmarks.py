@@ -27,7 +27,8 @@ def test_the_fastest_methods_beside_the_originals(shared, tmp_path):
     rows = json.loads(out[0].read_text())
     assert [(row["method"], row["cube"]) for row in rows] == [("e3dtv", "a_gauss"), ("logtnn", "a_gauss")]
     for row in rows:
-        assert row["MPSNR [dB]"] == pytest.approx(row["original [dB]"], abs=0.3)
+        tolerance = 0.3 if row["method"] == "e3dtv" else 0.01  # random start; deterministic, at the true noise level
+        assert row["MPSNR [dB]"] == pytest.approx(row["original [dB]"], abs=tolerance)
         assert row["times faster"] == pytest.approx(row["original [CPU s]"] / row["CPU [s]"])
         assert 5 < row["memory [MB]"] < 1000 and 0 < row["CPU [s]"] < 100 and row["wall [s]"] > 0
     assert out[1].read_text() in done.stdout and "| logtnn" in out[1].read_text()
