@@ -83,7 +83,7 @@ class MTSNNPP(nn.Module):
     Attributes
     ----------
     shared, unshared : dict of Parameter
-        Copies for analysis, synthesis and reconstruction: P, D, G of shape (B, M, p^2) and Q, U, R of shape (B, J, p^2).
+        Copies for analysis, synthesis, reconstruction: P, D, G of shape (B, M, p^2); Q, U, R of shape (B, J, p^2).
     shared_thresholds, unshared_thresholds : Parameter, shapes (K, M, 1) and (K, B, J, 1)
     """
 

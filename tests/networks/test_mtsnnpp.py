@@ -48,11 +48,12 @@ def literal_codes(network: MTSNNPP, Y: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 @torch.no_grad()
 def test_the_network_is_its_equations_patch_by_patch():
-    network, side = untied(replace(TINY, steps=3)), TINY.patch noisy = torch.rand(1, 3, 4, 6,
-    generator=torch.Generator().manual_seed(4), dtype=torch.float64) image = F.pad(noisy, [3] * 4, mode="reflect")  # a
-    pixel less than all patches need, so the outermost ring is not compared G, R = network.shared["reconstruction"],
-    network.unshared["reconstruction"] total, covered = torch.zeros_like(image)[0], torch.zeros(image.shape[-2:]) for
-    top in range(image.shape[-2] - side + 1):
+    network, side = untied(replace(TINY, steps=3)), TINY.patch
+    noisy = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    image = F.pad(noisy, [3] * 4, mode="reflect")  # a pixel less than all patches need, the outer ring is left out
+    G, R = network.shared["reconstruction"], network.unshared["reconstruction"]
+    total, covered = torch.zeros_like(image)[0], torch.zeros(image.shape[-2:])
+    for top in range(image.shape[-2] - side + 1):
         for left in range(image.shape[-1] - side + 1):
             where = (..., slice(top, top + side), slice(left, left + side))
             patches = image[0][where].flatten(1)
