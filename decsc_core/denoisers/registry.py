@@ -58,13 +58,13 @@ METHODS: dict[str, Method] = {
 }
 
 _CLASSES = {
-    "bm4d": ("bm4d", "BM4D"),
-    "mtsnmf": ("mtsnmf", "MTSNMF"),
-    "llrt": ("llrt", "LLRT"),
-    "ngmeet": ("ngmeet", "NGMeet"),
-    "lrmr": ("lrmr", "LRMR"),
-    "e3dtv": ("e3dtv", "E3DTV"),
-    "logtnn": ("logtnn", "LogTNN"),
+    "bm4d": ("classical.bm4d", "BM4D"),
+    "mtsnmf": ("classical.mtsnmf", "MTSNMF"),
+    "llrt": ("classical.llrt", "LLRT"),
+    "ngmeet": ("classical.ngmeet", "NGMeet"),
+    "lrmr": ("classical.lrmr", "LRMR"),
+    "e3dtv": ("classical.e3dtv", "E3DTV"),
+    "logtnn": ("classical.logtnn", "LogTNN"),
     "tv": ("bandwise", "TotalVariation"),
     "wavelet": ("bandwise", "Wavelet"),
     "nlm": ("bandwise", "NonLocalMeans"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers import matching
+from decsc_core.denoisers.classical import matching
 
 SHAPES = [(13, 17), (9, 10, 6)]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.model_driven import NoiseAware, relative_change
-from decsc_core.denoisers.shrinkage import shrink_singular_values, soft_threshold
+from decsc_core.denoisers.classical.base import NoiseAware, relative_change
+from decsc_core.denoisers.classical.shrinkage import shrink_singular_values, soft_threshold
 
 MOST_PENALTY = 1e10
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.model_driven import NoiseAware, relative_change
-from decsc_core.denoisers.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
-from decsc_core.denoisers.shrinkage import soft_threshold
+from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
+from decsc_core.denoisers.classical.base import NoiseAware, relative_change
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
+from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 LARGEST_PATCH = 8
 """Of the table's patch sides."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decsc_core.denoisers.differences import adjoint_difference, difference, squared_transfer, transfer_function
+from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer, transfer_function
 
 
 def gaussian(*shape: int) -> torch.Tensor:

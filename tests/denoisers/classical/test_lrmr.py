@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers import lrmr
-from decsc_core.denoisers.lrmr import LRMR
+from decsc_core.denoisers.classical import lrmr
+from decsc_core.denoisers.classical.lrmr import LRMR
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

@@ -7,8 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from decsc_core.denoisers import ngmeet
-from decsc_core.denoisers.ngmeet import NGMeet, spectral_basis
+from decsc_core.denoisers.classical import ngmeet
+from decsc_core.denoisers.classical.ngmeet import NGMeet, spectral_basis
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers import nonlocal_groups
-from decsc_core.denoisers.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise, shrink
+from decsc_core.denoisers.classical import nonlocal_groups
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise, shrink
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

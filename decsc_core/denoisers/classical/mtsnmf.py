@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.model_driven import NoiseAware
-from decsc_core.denoisers.noise_level import noise_level
+from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
+from decsc_core.denoisers.classical.base import NoiseAware
+from decsc_core.denoisers.classical.noise_level import noise_level
 
 KEPT = 2**30
 """Bytes of patches that are kept; more are gathered anew in every pass."""

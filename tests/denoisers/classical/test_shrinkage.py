@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decsc_core.denoisers.shrinkage import shrink_singular_values, soft_threshold
+from decsc_core.denoisers.classical.shrinkage import shrink_singular_values, soft_threshold
 
 SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1), (2, 7, 3), (2, 3, 3, 8)]
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.model_driven import NoiseAware, relative_change
-from decsc_core.denoisers.noise_level import noise_level
-from decsc_core.denoisers.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
+from decsc_core.denoisers.classical.base import NoiseAware, relative_change
+from decsc_core.denoisers.classical.noise_level import noise_level
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
 
 
 class NGMeet(NoiseAware):

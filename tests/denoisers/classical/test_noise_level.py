@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers.noise_level import noise_level
+from decsc_core.denoisers.classical.noise_level import noise_level
 
 
 @pytest.fixture

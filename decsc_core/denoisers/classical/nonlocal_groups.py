@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from decsc_core.denoisers.matching import gather, grid, nearest, scatter_add, spread
-from decsc_core.denoisers.shrinkage import shrink_singular_values
+from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
+from decsc_core.denoisers.classical.shrinkage import shrink_singular_values
 
 BUDGET = 2**26
 """Bytes of patches that `NonlocalGroups.low_rank` takes at a time."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers.logtnn import LogTNN
+from decsc_core.denoisers.classical.logtnn import LogTNN
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
-from decsc_core.denoisers.noise_level import noise_level
+from decsc_core.denoisers.classical.noise_level import noise_level
 
 
 class ModelDriven(Denoiser):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers.llrt import LLRT
-from decsc_core.denoisers.nonlocal_groups import NonlocalGroups
+from decsc_core.denoisers.classical.llrt import LLRT
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

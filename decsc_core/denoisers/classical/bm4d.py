@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.matching import gather, grid, nearest, scatter_add, spread
-from decsc_core.denoisers.model_driven import NoiseAware
-from decsc_core.denoisers.noise_level import noise_level
+from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
+from decsc_core.denoisers.classical.base import NoiseAware
+from decsc_core.denoisers.classical.noise_level import noise_level
 
 THRESHOLDING_SIDE, WIENER_SIDE = 4, 5
 FARTHEST_NOISY, FARTHEST_PILOT = 25000 / 255**2, 3500 / 255**2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers import mtsnmf
-from decsc_core.denoisers.mtsnmf import MTSNMF
+from decsc_core.denoisers.classical import mtsnmf
+from decsc_core.denoisers.classical.mtsnmf import MTSNMF
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

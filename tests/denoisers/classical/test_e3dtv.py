@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from decsc_core.denoisers.e3dtv import E3DTV
+from decsc_core.denoisers.classical.e3dtv import E3DTV
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 

@@ -10,8 +10,8 @@ import torch
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
-from decsc_core.denoisers.bm4d import BM4D
-from decsc_core.denoisers.noise_level import noise_level
+from decsc_core.denoisers.classical.bm4d import BM4D
+from decsc_core.denoisers.classical.noise_level import noise_level
 from decsc_core.metrics import mpsnr
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
@@ -129,7 +129,7 @@ def checkerboard() -> np.ndarray:
 @pytest.mark.parametrize(("sigma", "chunk"), [(20.0, 1), (20.0, 2**25), (None, 2**25)])
 def test_both_passes_literally(sigma, chunk, monkeypatch):
     monkeypatch.setattr(BM4D, "dtype", torch.float64)
-    monkeypatch.setattr("decsc_core.denoisers.bm4d.CHUNK", chunk)
+    monkeypatch.setattr("decsc_core.denoisers.classical.bm4d.CHUNK", chunk)
     noisy = checkerboard()
     expected, sizes = literally(noisy.astype(float), sigma and sigma / 255, 16, 2, 3)
     assert all(set(of_pass) >= {8, 16} for of_pass in sizes)

@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.model_driven import ModelDriven
-from decsc_core.denoisers.shrinkage import soft_threshold
+from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
+from decsc_core.denoisers.classical.base import ModelDriven
+from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 MOST_PENALTY = 1e6
 

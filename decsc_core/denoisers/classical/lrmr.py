@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.model_driven import ModelDriven
+from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
+from decsc_core.denoisers.classical.base import ModelDriven
 
 BUDGET = {"cpu": 2**21, "cuda": 2**28}
 """Bytes of blocks that are decomposed together; on a CPU as many as its cache holds."""

@@ -1,0 +1,1 @@
+"""The model-driven peers: an optimisation problem and its algorithm, nothing learned."""
