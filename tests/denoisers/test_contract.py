@@ -28,6 +28,8 @@ def denoiser(tmp_path_factory) -> Callable[[str], Denoiser]:
                 path = tmp_path_factory.mktemp(name) / "untrained.safetensors"
                 weights.save(build(configure(name, "tiny"), torch.Generator().manual_seed(0)), path, {})
             made[name] = make(name, weights=path, device="cpu")
+            if name == "mtsnmf":  # on so few pixels it does not settle, and 3,000 iterations take minutes
+                made[name].iterations = 10
         return made[name]
 
     return by_name
@@ -61,7 +63,7 @@ def test_any_number_of_bands(denoiser, name, bands):
     check(denoiser(name)(cube), cube)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 40), (37, 6), (33, 35)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (37, 6), (25, 27)])
 def test_any_size_also_smaller_than_a_patch(denoiser, name, size):
     cube = noisy(*size, 31)
     check(denoiser(name)(cube), cube)
