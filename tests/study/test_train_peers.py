@@ -1,0 +1,71 @@
+"""Every learned network is trained by the same entry point and used by the same denoisers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core import weights
+from decsc_core.denoisers.registry import make
+from decsc_core.networks.catalog import LEARNED, SIZES, configure, method_of
+from decsc_core.scenes import Scene
+from decsc_core.study import train as module
+from decsc_core.study.train import OPTIMIZERS, RECIPES, train, training
+
+
+@pytest.fixture
+def scenes(monkeypatch) -> dict[str, list[Scene]]:
+    """Smooth cubes of 31 bands in place of the catalogue's."""
+    y, x, b = np.meshgrid(np.arange(26), np.arange(24), np.arange(31), indexing="ij")
+    made = {
+        split: [Scene((0.5 + 0.2 * np.sin(y / a + b / 9) + 0.2 * np.cos(x / 5 + b / a)).astype(np.float32), split)]
+        for split, a in (("train", 4), ("validation", 5))
+    }
+    monkeypatch.setattr(module, "load", lambda dataset, split: made[split])
+    return made
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_training_lowers_the_loss_and_its_weights_denoise(method, scenes, tmp_path):
+    config = training(method, "tiny", steps=30, batch=2, patch=16, case="gauss-55", validate_every=10, learning_rate=2e-3)
+    path = train(config, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines]
+    assert len(losses) == 30 and np.isfinite(losses).all()
+    validated = [line["validation_psnr"] for line in lines if "validation_psnr" in line]
+    assert max(validated[1:]) > validated[0] or np.mean(losses[-10:]) < np.mean(losses[:10])
+    loaded = weights.load(path)
+    assert loaded.method == method and loaded.story["training"]["method"] == method
+    cube = scenes["validation"][0].cube
+    estimate = make(method, weights=path, device="cpu")(cube)
+    assert estimate.cube.shape == cube.shape and np.isfinite(estimate.cube).all()
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_every_size_has_a_recipe(method):
+    for size in SIZES:
+        config = training(method, size, steps=1)
+        assert method_of(config.model) == method and config.optimizer in OPTIMIZERS
+        assert all(0 < share < 1 and factor > 0 for share, factor in config.schedule)
+    assert set(RECIPES[method]) == set(SIZES)
+
+
+def test_the_peers_recipes_are_those_of_their_releases():
+    sst = training("sst", steps=10)
+    assert (sst.optimizer, sst.weight_decay, sst.batch, sst.learning_rate) == ("adamw", 1e-4, 8, 1e-4)
+    assert module.learning_rate(sst, 0.59) == 1e-4 and module.learning_rate(sst, 0.61) == pytest.approx(1e-5)
+    t3sc = training("t3sc", steps=10)
+    assert [module.learning_rate(t3sc, share) / 3e-4 for share in (0, 0.5, 0.75)] == pytest.approx([1, 0.5, 0.25])
+    assert training("hsdt", steps=10).batch == 16 and training("sert", "small", steps=10).batch == 4
+
+
+def test_paper_sizes_are_the_registrys():
+    from decsc_core.denoisers.registry import METHODS
+    from decsc_core.networks.catalog import build
+
+    for method in LEARNED:
+        network = build(configure(method), torch.Generator().manual_seed(0))
+        assert METHODS[method].params == sum(p.numel() for p in network.parameters()), method
