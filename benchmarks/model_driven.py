@@ -253,7 +253,8 @@ def main() -> None:
         rows = of_options(Recorded(), asked)
     else:
         rows = beside_the_originals(Recorded(), asked)
-    table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=",.4g", missingval="–")
+    frame = pd.DataFrame(rows).astype(object)
+    table = frame.where(frame.notna(), None).to_markdown(index=False, floatfmt=",.4g", missingval="–")
     print(table)
     for path in asked.out:
         write_text(path, (json.dumps(rows, indent=1) if path.suffix == ".json" else table) + "\n")
