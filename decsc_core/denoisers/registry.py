@@ -99,7 +99,7 @@ def make(
         raise ValueError(f"method {name!r} does not exist; choose one of {', '.join(METHODS)}")
     given = {"weights": weights, "preset": preset, "shifts": shifts, "sigma": sigma, "spread": spread or None}
     given = {option: value for option, value in given.items() if value is not None}
-    if device not in ("auto", "cpu"):
+    if device != "auto" and not (device == "cpu" and "device" not in METHODS[name].options):
         given["device"] = device
     wrong = [option for option in given if option not in METHODS[name].options]
     if wrong:
