@@ -141,9 +141,12 @@ def test_it_stops_at_the_tolerance_as_the_original(estimates):
         assert record.residuals[-1] < 1e-3 <= min(record.residuals[:-1])
 
 
-def test_iterations_run_out():
+def test_iterations_end_at_the_tolerance_or_run_out():
     (record,) = MTSNMF(sigma=25, iterations=3)(noisy(20, 20, 4)).record
     assert record.iterations == len(record.residuals) == 3 and not record.converged
+    (record,) = MTSNMF(sigma=25, tolerance=0.05)(noisy(20, 20, 4)).record
+    assert 2 < record.iterations == len(record.residuals) < 30 and record.converged
+    assert record.residuals[-1] < 0.05 <= min(record.residuals[:-1])
 
 
 def test_noise_goes_down_with_and_without_the_level_given():
