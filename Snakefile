@@ -42,7 +42,10 @@ NETWORK = code(
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
-PEERS = code("networks/*.py", "weights.py", "denoisers/base.py", "denoisers/learned.py", "denoisers/tiling.py")
+PEERS = code(
+    "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
+    "denoisers/base.py", "denoisers/learned.py", "denoisers/tiling.py",
+)
 BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 
 

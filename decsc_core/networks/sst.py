@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
 from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
-from decsc_core.networks.windows import WindowAttention
+from decsc_core.model.windows import WindowAttention
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decsc_core.model.swin import SwinPrior, WindowAttention
+from decsc_core.model.swin import SwinPrior
+from decsc_core.model.windows import WindowAttention
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -62,10 +63,11 @@ def literal_attention(attention: WindowAttention, grid: Tensor, shift: int) -> T
 @pytest.mark.parametrize("window, shift, size", [
     (2, 0, (4, 6)), (2, 1, (4, 6)), (2, 1, (2, 4)), (3, 1, (6, 3)), (4, 2, (8, 8)), (4, 2, (4, 4)),
 ])
-def test_window_attention_is_equations_22_and_23_literally(window, shift, size):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_window_attention_is_equations_22_and_23_literally(window, shift, size, mode):
     attention = fill(WindowAttention(6, 3, window))
     grid = normal(2, *size, 6, seed=50)
-    with torch.no_grad():
+    with mode():
         found = attention(grid, shift)
         for image, result in zip(grid, found):
             torch.testing.assert_close(result, literal_attention(attention, image, shift), rtol=0, atol=1e-10)

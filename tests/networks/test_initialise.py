@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from decsc_core.networks.initialise import reset_like_torch, reset_qrnn3d_family
-from decsc_core.networks.windows import WindowAttention
+from decsc_core.model.windows import WindowAttention
 
 
 def scrambled(*modules: nn.Module) -> nn.Sequential:

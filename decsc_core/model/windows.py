@@ -1,4 +1,4 @@
-"""Square windows of a grid, and attention inside them."""
+"""Square windows of a grid, and attention inside them: Eqs. (22)-(23)."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a learned bias for every relative position and a cyclic shift.
 
-    (N, H, W, C) -> the same shape, H and W multiples of the window. It is the map of the Swin prior's attention, with
-    the same parameters; windows and images are one axis here, the layout that PyTorch's fused attention takes on a CPU.
+    (N, H, W, C) -> the same shape, H and W multiples of the window: Eqs. (22)-(23). Windows and images are one axis, the
+    layout that PyTorch's fused attention takes on a CPU.
     """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
