@@ -69,4 +69,6 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -f "config/$profile.yaml" ]] || fail "no profile '$profile'; there are: $(cd config && ls *.yaml | sed 's/\.yaml//' | paste -sd' ')"
 environment
+# Snakemake looks for work again after this span for every job that has ended, the default second even while all wait.
+cores+=(--max-jobs-per-timespan 6000/1m)
 exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} --configfile "config/$profile.yaml" --rerun-triggers mtime params code input
