@@ -18,6 +18,7 @@ from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
 from decsc_core.scenes import Scene
+from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 
@@ -25,12 +26,6 @@ METHODS = ("picard", "anderson", "broyden")
 TOLERANCE = 1e-3
 """Relative residual at which a copy counts as converged; the paper's and the release's."""
 RADIUS_ITERATIONS = 30
-
-
-def centre(cube: np.ndarray, side: int) -> np.ndarray:
-    """The middle of a cube (H, W, B), at most `side` pixels a side."""
-    top, left = (max(length - side, 0) // 2 for length in cube.shape[:2])
-    return cube[top : top + side, left : left + side]
 
 
 def trace(

@@ -14,6 +14,7 @@ from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
 from decsc_core.scenes import Scene
 from decsc_core.study import convergence
+from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
 
 BANDS, SHIFTS = 5, 3
@@ -41,19 +42,13 @@ def contraction() -> DECSC:
 
 @pytest.fixture(scope="module")
 def pair(scene) -> tuple[np.ndarray, np.ndarray]:
-    return convergence.centre(scene.cube, 20), convergence.centre(noisy_cube(scene, "gauss-55", 3), 20)
+    return centre(scene.cube, 20), centre(noisy_cube(scene, "gauss-55", 3), 20)
 
 
 def by_hand(model: DECSC, noisy: np.ndarray) -> tuple[Layer, list]:
     shifts = spread_shifts(model.config.stride, SHIFTS)
     image = torch.from_numpy(noisy.transpose(2, 0, 1).copy())[None]
     return Layer(model, split_shifts(image, model.config.kernel, model.config.stride, shifts)), shifts
-
-
-def test_centre_is_the_middle_and_never_larger_than_the_cube():
-    cube = np.arange(7 * 4 * 2).reshape(7, 4, 2)
-    np.testing.assert_array_equal(convergence.centre(cube, 3), cube[2:5, 0:3])
-    np.testing.assert_array_equal(convergence.centre(cube, 9), cube)
 
 
 def test_picard_is_f_repeated(contraction, pair):
@@ -111,7 +106,7 @@ def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene):
     assert len(curves) == 2 * len(convergence.METHODS) * 41
     assert (table["converged"] == 1).all() and (table["radius"] < 1).all()
 
-    clean, noisy = convergence.centre(scene.cube, 20), convergence.centre(noisy_cube(scene, "gauss-55", 3), 20)
+    clean, noisy = centre(scene.cube, 20), centre(noisy_cube(scene, "gauss-55", 3), 20)
     with torch.no_grad():
         shifts = spread_shifts(contraction.config.stride, SHIFTS)
         output = contraction(torch.from_numpy(noisy.transpose(2, 0, 1).copy())[None], shifts)

@@ -5,7 +5,13 @@ import pytest
 
 from decsc_core import metrics
 from decsc_core.noise import CASES, Degradation, add_noise
-from decsc_core.study.cubes import expected_psnr_per_band, numerical_rank
+from decsc_core.study.cubes import centre, expected_psnr_per_band, numerical_rank
+
+
+def test_centre_is_the_middle_and_never_larger_than_the_cube():
+    cube = np.arange(7 * 4 * 2).reshape(7, 4, 2)
+    np.testing.assert_array_equal(centre(cube, 3), cube[2:5, 0:3])
+    np.testing.assert_array_equal(centre(cube, 9), cube)
 
 
 def test_numerical_rank_counts_the_energy():
