@@ -60,8 +60,8 @@ class TrainConfig:
     jacobian_penalty : float
         Weight of the mean squared entry of the Jacobian of f at the fixed point, times its width (Bai et al., ICML 2021).
     evaluations : (int, int)
-        DECSC only, as `jacobian_penalty`. Smallest and largest cap on the solver's evaluations, drawn anew for each step; shallower and varied solves make training
-        cheap and keep deeper ones at test from being worse.
+        DECSC only, as `jacobian_penalty`. Smallest and largest cap on the solver's evaluations, drawn anew for each step;
+        shallower and varied solves make training cheap and keep deeper ones at test from being worse.
     validate_every : int
         Steps between validations; the weights with the best validation MPSNR are kept.
     checkpoint_seconds : float
@@ -126,15 +126,21 @@ _RELEASED: dict[str, dict] = {
     "hsdt": {"batch": 16, "learning_rate": 1e-3, "clip": 1e6,
              "schedule": ((0.25, 0.1), (0.375, 1.0), (0.56, 0.1), (0.69, 0.05), (0.75, 0.01), (0.81, 0.005), (0.94, 0.001))},
 }
+_SHORT = {"sst": {"learning_rate": 5e-4, "clip": 1.0}, "sert": {"learning_rate": 5e-4, "clip": 1.0},
+          "t3sc": {"learning_rate": 1e-3, "clip": 1.0}}
 RECIPES: dict[str, dict[str, dict]] = {
     "decsc": _DECSC,
     "decsc-mamba": _DECSC,
-    **{method: {size: released | _ON_CPU[size] for size in SIZES} for method, released in _RELEASED.items()},
+    **{
+        method: {size: released | _ON_CPU[size] | (_SHORT.get(method, {}) if size != "paper" else {}) for size in SIZES}
+        for method, released in _RELEASED.items()
+    },
 }
 """What the training of each method and size changes of the defaults: the optimiser and schedule of its paper or release.
 
 Epochs became shares of the budget. The peers' changes of the noise level between epochs are left out: each network is
-trained for one noise case. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
+trained for one noise case. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands; those that
+the releases train slowest learn faster there. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
 """
 
 
