@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -227,6 +227,7 @@ def train(
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
     case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(callback=_positive, help="Budget in minutes.")] = None,
@@ -250,15 +251,28 @@ def train(
         config = training.training(
             method.value, preset, dataset=dataset, case=case.value, seed=seed, steps=steps, minutes=minutes, **changes
         )
+    if start is not None:
+        with blaming("--start"):
+            config = replace(config, model=_network(start, method.value), start=str(start))
     with blaming("--dataset"):
         bands = _bands(dataset, config.patch)
-        if hasattr(config.model, "bands"):
+        if start is None and hasattr(config.model, "bands"):
             config = replace(config, model=replace(config.model, bands=bands))
     with blaming(str(out)):
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
         typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps")
+
+
+def _network(file: Path, method: str) -> Any:
+    """The configuration of the network in a weights file of a method."""
+    from decsc_core import weights
+
+    loaded = weights.load(file)
+    if loaded.method != method:
+        raise Refused(f"--start: {file} holds a network of {loaded.method}, not of {method}")
+    return loaded.model.config
 
 
 def _bands(dataset: str, patch: int) -> int:

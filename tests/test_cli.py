@@ -577,6 +577,21 @@ def test_data_sets_that_no_network_fits_are_refused_before_training(decsc, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cave):
+    assert decsc(*TRAIN, "--steps", 1, "--batch", 1)[0] == 0
+    first = json.loads(decsc("info", "run/weights.safetensors")[1])
+    start = ("--start", "run/weights.safetensors")
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--batch", 1, "--out", "tuned", *start)
+    assert (code, err) == (0, "")
+    second = json.loads(decsc("info", "tuned/weights.safetensors")[1])
+    assert second["config"] == first["config"] and second["story"]["ancestor"]["sha256"] == first["sha256"]
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--out", "other", "--method", "sert", *start)
+    assert code == 2 and "--start: run/weights.safetensors holds a network of decsc, not of sert" in err
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--out", "other", "--start", "none.safetensors")
+    assert code == 2 and "none.safetensors: no such weights file" in err
+    assert not (tmp_path / "other").exists()
+
+
 def test_script_tells_a_mistake_in_one_line_without_traceback(script, tmp_path):
     np.save(tmp_path / "in.npy", clean_cube())
     os.truncate(tmp_path / "in.npy", 4000)

@@ -45,6 +45,8 @@ class TrainConfig:
     model : DECSCConfig or a peer's configuration
     dataset, case : str
         A data set of the catalogue with a training and a validation split; a noise case.
+    start : str or None
+        Weights file to start from, of a network with the configuration `model`: fine-tuning. None: initial weights by `seed`.
     seed : int
     steps, minutes : int, float or None
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
@@ -71,6 +73,7 @@ class TrainConfig:
     model: Any
     dataset: str = "cave"
     case: str = "gauss-95"
+    start: str | None = None
     seed: int = 0
     steps: int | None = None
     minutes: float | None = None
@@ -217,7 +220,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     FileExistsError
         If `folder` holds a run and `resume` is False, or one with another configuration.
     ValueError
-        If the batch cannot be shared by the devices, or a scene has too few pixels or other bands than the network.
+        If the batch cannot be shared by the devices, a scene has too few pixels or other bands than the network, or the
+        weights to start from cannot be used.
     RuntimeError
         If the training diverged.
     """
@@ -230,11 +234,11 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     scenes, validation_scenes = load(config.dataset, "train"), load(config.dataset, "validation")
     _check_scenes([*scenes, *validation_scenes], config)
     pairs = validation_set(validation_scenes, config)
+    model, ancestor = _initial(config)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(described, indent=1))
 
-    model = build(config.model, torch.Generator().manual_seed(config.seed))
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -286,8 +290,19 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     model.load_state_dict(at.best_state)
     if fabric.is_global_zero:
         data = {"train": scenes, "validation": validation_scenes}
-        weights.save(model, done, _story(config, data, at, {**code, "device": str(fabric.device)}))
+        story = _story(config, data, at, {**code, "device": str(fabric.device)})
+        weights.save(model, done, story | ({"ancestor": ancestor} if ancestor else {}))
     return done
+
+
+def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
+    """The network before the first step and, if it was trained before, that training's hash and story."""
+    if config.start is None:
+        return build(config.model, torch.Generator().manual_seed(config.seed)), None
+    start = weights.load(config.start)
+    if start.model.config != config.model:
+        raise ValueError(f"{config.start}: holds another network than the one to be trained")
+    return start.model, {"sha256": start.sha256, "story": start.story}
 
 
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:

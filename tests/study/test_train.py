@@ -457,3 +457,21 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "validate", lambda *arguments: {"psnr": float("nan")})
     with pytest.raises(RuntimeError, match="the training diverged, no validation score was finite"):
         train(config(), tmp_path / "run", progress=False)
+
+
+def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, finished):
+    before = weights.load(finished / "weights.safetensors")
+    tuned = train(config(start=str(before.path), steps=1, learning_rate=1e-9), tmp_path / "tuned", progress=False)
+    after = weights.load(tuned)
+    for name, tensor in before.model.state_dict().items():
+        torch.testing.assert_close(after.model.state_dict()[name], tensor, rtol=0, atol=1e-8)
+    assert after.story["ancestor"] == {"sha256": before.sha256, "story": before.story}
+    assert after.story["training"]["start"] == str(before.path)
+
+
+def test_weights_of_another_network_are_no_start(tmp_path, finished):
+    other = config(start=str(finished / "weights.safetensors"))
+    other = replace(other, model=replace(other.model, ridge=0.3))
+    with pytest.raises(ValueError, match="weights.safetensors: holds another network than the one to be trained$"):
+        train(other, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
