@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,28 +31,42 @@ def describe_data(dataset: str) -> str:
     return f"Data: {entry.title}{stand_in}."
 
 
-def describe_weights(method: str, weights: Mapping | None) -> str:
-    """A sentence on how the weights of a method came about, from their own story; empty if it has none.
+def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
+    """Sentences on how weights came about, one for all that were trained alike; empty if nothing was learned.
 
     Parameters
     ----------
-    method : str
-    weights : mapping or None
+    known : pairs of a method and a mapping or None
         `file`, `sha256` and `story`, as a sidecar of the evaluation has them.
     """
-    if not weights:
-        return ""
-    story = weights["story"]
-    told = [f"{label(method)}: weights {weights['file']} (SHA-256 {weights['sha256'][:12]})"]
-    training = story.get("training")
-    if training:
-        device = story["environment"].get("device", "an unknown device")
-        told += [
-            f"trained on {DATASETS[training['dataset']].title} with {CASES[training['case']]}",
-            f"seed {training['seed']}",
-            f"for {_duration(story['seconds'])} on {device} ({story['patches']:,} patches)",
-        ]
-    return ", ".join(told) + "."
+    alike: dict[str, list[str]] = {}
+    for method, weights in known:
+        if not weights:
+            continue
+        told = [f"SHA-256 {weights['sha256'][:12]}"]
+        trained = "Weights"
+        if "training" in weights["story"]:
+            trained += f" trained on {_training(weights['story'])}"
+            told += _budgets(weights["story"])
+        alike.setdefault(trained, []).append(f"{label(method)} {weights['file']} ({'; '.join(told)})")
+    alike = {trained: dict.fromkeys(files) for trained, files in alike.items()}
+    return " ".join(f"{trained}: {', '.join(files)}." for trained, files in alike.items())
+
+
+def _training(story: Mapping) -> str:
+    """Scenes, noise, seed and device of a training."""
+    training, device = story["training"], story["environment"].get("device", "an unknown device")
+    scenes = DATASETS[training["dataset"]].title
+    return f"{scenes} with {CASES[training['case']]}, seed {training['seed']}, on {device}"
+
+
+def _budgets(story: Mapping) -> list[str]:
+    """What a training cost, and before it those of the weights that it started from."""
+    told = [f"{_duration(story['seconds'])}, {story['patches']:,} patches"]
+    if "ancestor" in story:
+        before = story["ancestor"]["story"]
+        told += [f"started from weights trained on {_training(before)}", *_budgets(before)]
+    return told
 
 
 def missing_peers(methods: Sequence[str]) -> str:
@@ -72,8 +86,8 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
     crop = known[0][1]["inputs"]["crop"]
     where = f", of each the central {crop} x {crop} pixels" if crop else ""
     told = [f"{noise[0].upper()}{noise[1:]}; {count} test scene{'s' * (count > 1)}{where}.", describe_data(dataset)]
-    told += [describe_weights(method, story["weights"]) for method, story in known]
-    return " ".join(filter(None, dict.fromkeys(told)))
+    told.append(describe_weights((method, story["weights"]) for method, story in known))
+    return " ".join(filter(None, told))
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:

@@ -27,7 +27,8 @@ def test_stand_ins_are_named():
 
 
 def test_the_budget_comes_from_the_story_of_the_weights():
-    text = captions.describe_weights("decsc", WEIGHTS)
+    text = captions.describe_weights([("noisy", None), ("decsc", WEIGHTS), ("decsc", WEIGHTS)])
+    assert text.count("decsc-small") == 1
     for part in (
         "DECSC",
         "decsc-small-gauss-95.safetensors",
@@ -38,14 +39,29 @@ def test_the_budget_comes_from_the_story_of_the_weights():
         "cpu",
     ):
         assert part in text
-    assert "22,001" in captions.describe_weights("decsc", WEIGHTS | {"story": STORY | {"patches": 22_001}})
-    assert captions.describe_weights("tv", None) == ""
-    assert captions.describe_weights("decsc", WEIGHTS | {"story": {}}).endswith("(SHA-256 abababababab).")
+    assert "22,001" in captions.describe_weights([("decsc", WEIGHTS | {"story": STORY | {"patches": 22_001}})])
+    assert captions.describe_weights([("tv", None)]) == ""
+    assert captions.describe_weights([("decsc", WEIGHTS | {"story": {}})]).endswith("(SHA-256 abababababab).")
+
+
+def test_methods_that_were_trained_alike_share_a_sentence():
+    other = WEIGHTS | {"story": STORY | {"training": STORY["training"] | {"seed": 1}}}
+    text = captions.describe_weights([("decsc", WEIGHTS), ("sst", other), ("sert", WEIGHTS | {"file": "sert.safetensors"})])
+    assert text.count("trained on CAVE") == 2
+    first, second = text.split("Weights")[1:]
+    assert "DECSC decsc" in first and "SERT sert" in first and "SST" in second and "seed 1" in second
+
+
+def test_fine_tuning_is_told_with_what_came_before():
+    tuned = {"training": STORY["training"] | {"dataset": "remote"}, "seconds": 600.0, "patches": 800,
+             "environment": {"device": "cpu"}, "ancestor": {"sha256": "cd" * 32, "story": STORY}}
+    text = captions.describe_weights([("decsc", WEIGHTS | {"story": tuned})])
+    assert text.index("10 minutes, 800 patches") < text.index("started from") < text.index("95 minutes, 22,000 patches")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90, "90 seconds"), (5700, "95 minutes"), (5 * 3600, "5 hours")])
 def test_durations(seconds, text):
-    assert f"for {text} on" in captions.describe_weights("decsc", WEIGHTS | {"story": STORY | {"seconds": seconds}})
+    assert f"; {text}, " in captions.describe_weights([("decsc", WEIGHTS | {"story": STORY | {"seconds": seconds}})])
 
 
 def test_missing_peers_are_those_of_the_paper():
