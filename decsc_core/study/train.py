@@ -129,7 +129,7 @@ _RELEASED: dict[str, dict] = {
     "hsdt": {"batch": 16, "learning_rate": 1e-3, "clip": 1e6,
              "schedule": ((0.25, 0.1), (0.375, 1.0), (0.56, 0.1), (0.69, 0.05), (0.75, 0.01), (0.81, 0.005), (0.94, 0.001))},
 }
-_SHORT = {"sst": {"learning_rate": 5e-4, "clip": 1.0}, "sert": {"learning_rate": 5e-4, "clip": 1.0},
+_SHORT = {"sst": {"learning_rate": 3e-3, "clip": 1.0}, "sert": {"learning_rate": 3e-3, "clip": 1.0},
           "t3sc": {"learning_rate": 1e-3, "clip": 1.0}}
 RECIPES: dict[str, dict[str, dict]] = {
     "decsc": _DECSC,
