@@ -222,7 +222,11 @@ def score(
 
 @app.command()
 def train(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Receives the weights, the log and the checkpoint.")],
+    campaign: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Carry out all runs of a YAML file, each in a folder inside FOLDER.")
+    ] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
@@ -237,7 +241,12 @@ def train(
     jacobian_penalty: Annotated[float | None, typer.Option(callback=_not_negative, help="Its weight.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Numbers of the network.")] = None,
 ) -> None:
-    """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR."""
+    """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR.
+
+    With --campaign, train all networks of a file: finished runs are left alone, interrupted ones go on.
+    """
+    if campaign is not None:
+        return _carry_out(campaign, out, context)
     if (steps is None) == (minutes is None):
         raise Refused("--steps, --minutes: give the budget as exactly one of the two")
     check_folder_target(out)
@@ -263,6 +272,22 @@ def train(
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
         typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps")
+
+
+def _carry_out(campaign: Path, out: Path, context: typer.Context) -> None:
+    """Carry out a campaign and print how far its runs are."""
+    given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+    if others := [name for name in given if name not in ("campaign", "out")]:
+        raise Refused(f"--{others[0].replace('_', '-')}: a campaign says this for each of its runs; leave it out")
+    check_folder_target(out)
+    from decsc_core.study import campaign as study
+
+    with blaming(str(campaign)):
+        runs = study.read(campaign, out)
+    with blaming(str(out)):
+        study.carry_out(runs, out, progress=sys.stderr.isatty())
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(study.state(runs, out).to_string(index=False))
 
 
 def _network(file: Path, method: str) -> Any:

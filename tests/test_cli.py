@@ -592,6 +592,19 @@ def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cav
     assert not (tmp_path / "other").exists()
 
 
+def test_a_campaign_trains_each_run_once(decsc, tmp_path, small_cave):
+    (tmp_path / "runs.yaml").write_text("one: {method: decsc, preset: tiny, steps: 1, batch: 1}\n")
+    command = ("train", "--campaign", "runs.yaml", "--out", "all")
+    for _ in range(2):
+        code, out, err = decsc(*command)
+        assert (code, err) == (0, "") and "finished" in out and "one" in out
+    code, _, err = decsc(*command, "--learning-rate", 0.1)
+    assert code == 2 and "--learning-rate: a campaign says this for each of its runs; leave it out" in err
+    (tmp_path / "runs.yaml").write_text("one: {method: decsk, steps: 1}\n")
+    code, _, err = decsc(*command)
+    assert code == 2 and "runs.yaml: one: method 'decsk' does not exist" in err
+
+
 def test_script_tells_a_mistake_in_one_line_without_traceback(script, tmp_path):
     np.save(tmp_path / "in.npy", clean_cube())
     os.truncate(tmp_path / "in.npy", 4000)

@@ -1,0 +1,122 @@
+"""A campaign: trainings as data, carried out one after the other, resumed where they stopped, and none done twice.
+
+A YAML file maps the name of each run to what it is: `method` and `preset` (default: ``small``), and any field of
+`decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps`; `model` holds
+changed fields of the network's configuration; `start` is the name of an earlier run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from decsc_core.networks.catalog import SIZES, configure
+from decsc_core.study.train import RECIPES, TrainConfig, train
+
+_FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
+_NUMBERS = {field.name for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")} | {"patches"}
+
+
+def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
+    """The runs of a campaign by name, in the order of the file; the weights of earlier ones are looked for in `folder`.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such mapping, or a run has an unknown or a wrong field; the message names file and run.
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        described = yaml.safe_load(Path(file).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(described, dict) or not all(isinstance(run, dict) for run in described.values()):
+        raise ValueError(f"{file}: expected a mapping of names to runs, as name: {{method: decsc, patches: 4000}}")
+    runs: dict[str, TrainConfig] = {}
+    for name, run in described.items():
+        try:
+            runs[name] = _run(name, run, runs, Path(folder))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{file}: {name}: {error}") from None
+    return runs
+
+
+def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool = True) -> None:
+    """Train what is not trained yet, each run in the folder of its name inside `folder`.
+
+    Raises
+    ------
+    FileExistsError, ValueError, RuntimeError
+        As `decsc_core.study.train.train`.
+    """
+    for name, config in runs.items():
+        train(config, Path(folder) / name, resume=True, progress=progress)
+
+
+def state(runs: dict[str, TrainConfig], folder: Path | str) -> pd.DataFrame:
+    """How far each run is, from its log: a row each.
+
+    `run`, `method`, `case`, `seed`; `patches` taken so far and `minutes` spent; `validation` [dB], the best MPSNR, and
+    `residual`, the largest relative residual at the last validation; `state`: finished, under way or not begun.
+    """
+    rows = []
+    for name, config in runs.items():
+        log = _lines(Path(folder) / name / "log.jsonl")
+        scores = [line["validation_psnr"] for line in log if "validation_psnr" in line]
+        residuals = [line["validation_residual"] for line in log if "validation_residual" in line]
+        done = (Path(folder) / name / "weights.safetensors").exists()
+        rows.append({
+            "run": name, "method": config.to_json()["method"], "case": config.case, "seed": config.seed,
+            "patches": log[-1]["patches"] if log else 0,
+            "minutes": round(log[-1]["seconds"] / 60, 1) if log else 0.0,
+            "validation": max(scores, default=float("nan")),
+            "residual": residuals[-1] if residuals else float("nan"),
+            "state": "finished" if done else "under way" if log else "not begun",
+        })
+    return pd.DataFrame(rows)
+
+
+def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder: Path) -> TrainConfig:
+    """One run; `earlier` are those above it."""
+    if unknown := sorted(run.keys() - _FIELDS):
+        raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_FIELDS))}")
+    if wrong := [field for field in sorted(run.keys() & _NUMBERS) if not isinstance(run[field], (int, float))]:
+        raise ValueError(f"{wrong[0]}: {run[wrong[0]]!r} is not a number; YAML writes small ones as 5.0e-4")
+    run = dict(run)
+    method, preset = run.pop("method", None), run.pop("preset", "small")
+    if method not in RECIPES or preset not in SIZES:
+        what, value, known = ("preset", preset, SIZES) if method in RECIPES else ("method", method, RECIPES)
+        raise ValueError(f"{what} {value!r} does not exist; choose one of {', '.join(known)}")
+    patches = run.pop("patches", None)
+    changes = run.pop("model", {})
+    if "start" in run:
+        if run["start"] not in earlier:
+            raise ValueError(f"start: no run {run['start']!r} above it")
+        model = replace(earlier[run["start"]].model, **changes)
+        run["start"] = str(folder / run["start"] / "weights.safetensors")
+    else:
+        model = configure(method, preset, **changes)
+    fields = RECIPES[method][preset] | run
+    if patches is not None:
+        batch = fields.get("batch", TrainConfig.batch)
+        if patches % batch:
+            raise ValueError(f"patches: {patches} is no multiple of the batch, {batch}")
+        fields["steps"] = patches // batch
+    return TrainConfig(model, **fields)
+
+
+def _lines(path: Path) -> list[dict]:
+    """The complete lines of a log; none if there is no log."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:  # the line that an interruption cut
+            break
+    return lines

@@ -1,0 +1,101 @@
+"""study.campaign: every run is trained once, whatever happens in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core import weights
+from decsc_core.scenes import Scene
+from decsc_core.study import campaign, train as training
+
+RUNS = """
+first: {method: decsc, preset: tiny, patches: 4, batch: 2, patch: 12, validate_every: 1, model: {bands: 4, depth: 1}}
+second: {method: decsc, preset: tiny, start: first, seed: 3, steps: 2, batch: 2, patch: 12, validate_every: 1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def scenes(monkeypatch) -> None:
+    """A smooth cube in place of the catalogue's."""
+    y, x, b = np.meshgrid(np.arange(20), np.arange(22), np.arange(4), indexing="ij")
+    scene = Scene((0.5 + 0.3 * np.sin(y / 4 + b) * np.cos(x / 5)).astype(np.float32), "waves")
+    monkeypatch.setattr(training, "load", lambda dataset, split: [scene])
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "runs.yaml"
+    path.write_text(RUNS)
+    return path
+
+
+def test_runs_are_their_recipes_with_what_the_file_says(file, tmp_path):
+    runs = campaign.read(file, tmp_path)
+    first, second = runs["first"], runs["second"]
+    assert list(runs) == ["first", "second"] and first.steps == 2 and first.model.bands == 4 and first.model.depth == 1
+    assert first.clip == training.RECIPES["decsc"]["tiny"]["clip"]
+    assert second.model == first.model and second.start == str(tmp_path / "first" / "weights.safetensors")
+
+
+def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    campaign.carry_out(campaign.read(file, whole), whole, progress=False)
+    runs = campaign.read(file, broken)
+    patch_batch = training.patch_batch
+
+    def die(scenes, config, indices):
+        if config.start and indices[0] >= 2:
+            raise KeyboardInterrupt
+        return patch_batch(scenes, config, indices)
+
+    monkeypatch.setattr(training, "patch_batch", die)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.carry_out(runs, broken, progress=False)
+    before = campaign.state(runs, broken).set_index("run")
+    assert before["state"].to_dict() == {"first": "finished", "second": "under way"}
+    assert before["patches"].to_dict() == {"first": 4, "second": 2}
+    finished = (broken / "first" / "weights.safetensors").stat().st_mtime_ns
+
+    monkeypatch.setattr(training, "patch_batch", patch_batch)
+    campaign.carry_out(runs, broken, progress=False)
+    assert (broken / "first" / "weights.safetensors").stat().st_mtime_ns == finished
+    for name in runs:
+        one, other = (weights.load(folder / name / "weights.safetensors").model.state_dict() for folder in (whole, broken))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    after = campaign.state(runs, broken)
+    assert (after["state"] == "finished").all() and (after["validation"] > 5).all() and (after["residual"] < 1).all()
+
+
+def test_nothing_has_begun_before_it_begins(file, tmp_path):
+    state = campaign.state(campaign.read(file, tmp_path), tmp_path)
+    assert (state["state"] == "not begun").all() and (state["patches"] == 0).all() and state["validation"].isna().all()
+
+
+@pytest.mark.parametrize("text, told", [
+    ("a: [", "not YAML"),
+    ("- a", "expected a mapping of names to runs"),
+    ("a: {method: decsc, stepz: 3}", "a: 'stepz' is not a field of a run"),
+    ("a: {steps: 3}", "a: method None does not exist; choose one of decsc"),
+    ("a: {method: sst, preset: big, steps: 3}", "a: preset 'big' does not exist; choose one of paper, small, tiny"),
+    ("a: {method: sst, patches: 6}", "a: patches: 6 is no multiple of the batch, 4"),
+    ("a: {method: sst, steps: 3, start: b}", "a: start: no run 'b' above it"),
+    ("a: {method: sst, steps: 3, learning_rate: 5e-4}", "a: learning_rate: '5e-4' is not a number"),
+    ("a: {method: sst}", "a: give the budget either as steps or as minutes"),
+    ("a: {method: sst, steps: 3, model: {heads: 0}}", "a: "),
+    ("a: {method: sst, steps: 3, model: {colour: 0}}", "a: "),
+])
+def test_a_mistake_is_told_with_file_and_run(text, told, tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError) as error:
+        campaign.read(path, tmp_path)
+    assert str(error.value).startswith(f"{path}: ") and told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_campaigns_of_this_project_are_valid(tmp_path):
+    files = sorted((Path(__file__).parents[2] / "campaigns").glob("*.yaml"))
+    assert files and all(campaign.read(path, tmp_path) for path in files)
