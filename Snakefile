@@ -1,7 +1,8 @@
 """The experiment graph: one rule a notebook, and one for the rows that their tables and figures are drawn from.
 
-A profile of config/ says what runs. Executed notebooks land in runs/<profile>/notebooks/, rows in runs/<profile>/rows/,
-logs in runs/<profile>/logs/, and what is published in figures/<profile>/.
+A profile of config/ says what runs, decsc_core/study/artifacts.py what is published. Executed notebooks land in
+runs/<profile>/notebooks/, rows in runs/<profile>/rows/, logs in runs/<profile>/logs/, what is published in
+figures/<profile>/.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
+from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 
 KEYS = {"profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "threads", "gpus", "mem_mb", "runtime"}
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
@@ -83,14 +85,9 @@ def rows(case, method):
     return [f"{RUNS}/rows/{config['dataset']}-{case}-{method}.{end}" for end in ("csv", "json", "npy")]
 
 
-def table(name):
-    """The files of a published table; `update` keeps the old ones if the job fails."""
-    return [update(f"{FIGURES}/{name}.{end}") for end in ("csv", "md", "tex", "json")]
-
-
-def figure(name, *more):
-    """The files of a published figure; `more` is "csv" where the numbers behind its curves are saved."""
-    return [update(f"{FIGURES}/{name}.{end}") for end in ("pdf", "png", "json", *more)]
+def published(notebook):
+    """The files of all tables and figures of a notebook; `update` keeps the old ones if the job fails."""
+    return [update(f"{FIGURES}/{name}") for artifact in of_notebook(notebook) for name in artifact.files]
 
 
 def from_notebooks(path):
@@ -121,10 +118,7 @@ onstart:
 
 rule all:
     input:
-        expand(
-            f"{RUNS}/notebooks/{{name}}.ipynb",
-            name=["00_method", "01_scenes_and_noise", "02_train", "03_close_range", "08_convergence"],
-        ),
+        expand(f"{RUNS}/notebooks/{{name}}.ipynb", name=dict.fromkeys(artifact.notebook for artifact in ARTIFACTS)),
 
 
 rule evaluate:
@@ -163,8 +157,7 @@ rule method:
         code("noise.py", "study/paper_code.py", "study/train.py"),
         notebook="notebooks/00_method.ipynb",
     output:
-        table("table1_notation"),
-        table("table_paper_and_release"),
+        published("00_method"),
         executed=f"{RUNS}/notebooks/00_method.ipynb",
     params:
         values=parameters(),
@@ -185,10 +178,7 @@ rule scenes_and_noise:
         DRAWING,
         notebook="notebooks/01_scenes_and_noise.ipynb",
     output:
-        table("table_scenes"),
-        figure("fig_scenes"),
-        figure("fig_noise_cases"),
-        table("table_noise_levels"),
+        published("01_scenes_and_noise"),
         executed=f"{RUNS}/notebooks/01_scenes_and_noise.ipynb",
     params:
         values=parameters(dataset=config["dataset"]),
@@ -211,9 +201,7 @@ rule train:
         code("study/train.py"),
         notebook="notebooks/02_train.ipynb",
     output:
-        table("table_training"),
-        figure("fig_training", "csv"),
-        figure("fig_training_crop"),
+        published("02_train"),
         executed=f"{RUNS}/notebooks/02_train.ipynb",
     params:
         values=parameters(runs=from_notebooks(RUNS), **config["train"]),
@@ -235,11 +223,7 @@ rule close_range:
         DRAWING,
         notebook="notebooks/03_close_range.ipynb",
     output:
-        table("table2_close_range"),
-        table("table2_scenes"),
-        figure("fig04_close_range"),
-        figure("fig05_row_mean", "csv"),
-        table("fig05_differences"),
+        published("03_close_range"),
         executed=f"{RUNS}/notebooks/03_close_range.ipynb",
     params:
         values=parameters(
@@ -270,8 +254,7 @@ rule convergence:
         code("study/convergence.py"),
         notebook="notebooks/08_convergence.ipynb",
     output:
-        figure("fig12_convergence", "csv"),
-        table("table_convergence"),
+        published("08_convergence"),
         executed=f"{RUNS}/notebooks/08_convergence.ipynb",
     params:
         values=parameters(

@@ -16,6 +16,7 @@ import nbformat
 import papermill
 import pytest
 
+from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 from decsc_core.study.notebook import NotebookError, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,15 +131,21 @@ def test_the_graph_runs_every_notebook_with_parameters_it_declares(graph):
         assert parameters["figures"] == f"../figures/{parameters['profile']}"
 
 
-def test_the_graph_publishes_what_the_notebooks_save(graph):
-    declared = set(re.findall(r"figures/[\w-]+/(\w+)\.(?:md|png)\b", graph))
-    saved = {
-        name
-        for path in NOTEBOOKS
-        for cell in source(path)
-        for name in re.findall(r'"((?:fig|table)\d*_\w+)"', cell.source)
-    }
-    assert declared == saved
+def test_the_graph_publishes_what_the_registry_lists(graph):
+    declared = set(re.findall(r"figures/[\w-]+/(\w+\.(?:csv|md|tex|json|pdf|png|html))\b", graph))
+    assert declared == {name for artifact in ARTIFACTS for name in artifact.files}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_saves_what_the_registry_lists(notebook):
+    """The kind of an artifact is told by the writer that the notebook calls and by whether it gives the numbers."""
+    saved = {}
+    for call in (node for cell in source(notebook) for node in ast.walk(ast.parse(cell.source))):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("save_table", "save_figure", "save_page"):
+            curves = any(keyword.arg == "data" for keyword in call.keywords)
+            kind = "curves" if curves else call.func.id.removeprefix("save_")
+            saved[call.args[1].value] = kind
+    assert saved == {artifact.name: artifact.kind for artifact in of_notebook(notebook.stem)}
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ _TABLES = Path(__file__).with_name("paper_tables.csv")
 def cells() -> pd.DataFrame:
     """Every number of Tables II to V, a row a cell, in the order of print: table (2 to 5), case, method, metric, value.
 
-    Tables II and III: means over 50 ICVL scenes and one Houston 2018 crop, psnr [dB], ssim, sam [rad]. Table IV, images of
-    512 x 512 pixels but for the FLOPs: psnr, parameters_m [10^6], seconds, flops_g [10^9]; a method without a number has no
-    row. Table V: the methods are the keys of `ABLATIONS`.
+    Tables II and III: means over 50 ICVL scenes, and one crop of Houston 2018; psnr [dB], ssim, sam [rad]. Table IV:
+    psnr, parameters_m [10^6], seconds for 512 x 512 pixels, flops_g [10^9] for 128 x 128 (see `decsc_core.study.report`);
+    a method without a number has no row. Table V: the methods are the keys of `ABLATIONS`.
     """
     return pd.read_csv(_TABLES)
 

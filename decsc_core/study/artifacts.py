@@ -1,0 +1,150 @@
+"""Everything that is published: each table and figure once, with the paper's item and the notebook that makes it.
+
+The workflow takes its outputs from here, the tests what to open, and ``figures/README.md`` its lines:
+
+    python -m decsc_core.study.artifacts figures [--profiles standard]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from decsc_core.atomic import write_text
+
+ENDINGS = {
+    "table": ("csv", "md", "tex", "json"),
+    "figure": ("pdf", "png", "json"),
+    "curves": ("pdf", "png", "json", "csv"),
+}
+"""The files of each kind of artifact; curves are a figure with its numbers."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One published table or figure.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, in the folder of a profile.
+    kind : str
+        One of `ENDINGS`.
+    notebook : str
+        The notebook that makes it, without ending.
+    item : str
+        What it is in the paper; empty if the paper has no such table or figure.
+    shows : str
+        What is to be seen, in a few words.
+    """
+
+    name: str
+    kind: str
+    notebook: str
+    item: str
+    shows: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its files."""
+        return tuple(f"{self.name}.{end}" for end in ENDINGS[self.kind])
+
+
+_PUBLISHED = {
+    "00_method": (
+        ("table1_notation", "table", "Table I", "the symbols, each with its code"),
+        ("table_paper_and_release", "table", "", "where the paper and the authors' release differ"),
+    ),
+    "01_scenes_and_noise": (
+        ("table_scenes", "table", "", "the test scenes: size, bands, rank"),
+        ("fig_scenes", "figure", "", "the test scenes in false colour, and spectra"),
+        ("fig_noise_cases", "figure", "", "what each noise case does to a band, a spectrum, a row mean"),
+        ("table_noise_levels", "table", "", "MPSNR of the noisy cube, expected and measured"),
+    ),
+    "02_train": (
+        ("table_training", "table", "", "a training run in numbers"),
+        ("fig_training", "curves", "", "loss, MPSNR, residual and evaluations while it trains"),
+        ("fig_training_crop", "figure", "", "what the trained network makes of a validation scene"),
+    ),
+    "03_close_range": (
+        ("table2_close_range", "table", "Table II", "every method and noise case, means over the test scenes"),
+        ("table2_scenes", "table", "", "MPSNR of each test scene"),
+        ("fig04_close_range", "figure", "Fig. 4", "false colour, every method"),
+        ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
+        ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
+    ),
+    "08_convergence": (
+        ("fig12_convergence", "curves", "Fig. 12", "MPSNR and residual against evaluations of f"),
+        ("table_convergence", "table", "", "each solver: evaluations, residual, spectral radius"),
+    ),
+}
+"""Name, kind, the paper's item and what it shows of each artifact, by notebook."""
+ARTIFACTS = tuple(
+    Artifact(name, kind, notebook, item, shows)
+    for notebook, rows in _PUBLISHED.items()
+    for name, kind, item, shows in rows
+)
+"""All of it, in the order of the notebooks."""
+
+
+def of_notebook(notebook: str) -> tuple[Artifact, ...]:
+    """What one notebook publishes."""
+    return tuple(artifact for artifact in ARTIFACTS if artifact.notebook == notebook)
+
+
+def gallery(folder: Path, profiles: Sequence[str] = ()) -> str:
+    """The text of ``figures/README.md``: every artifact, then the pictures and tables of some profiles.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of the profiles' folders.
+    profiles : sequence of str
+        Those to show.
+    """
+    lines = [
+        "# Tables and figures",
+        "",
+        "One line for each, from `decsc_core/study/artifacts.py`. `./run_all.sh --profile NAME` makes them in",
+        "`figures/NAME/`: a table as `.csv` (full precision), `.md` and `.tex`, a figure as `.pdf` and `.png`, curves also",
+        "as `.csv`, each with a `.json` of its caption and provenance: data, weights, code, versions.",
+        "",
+        "| paper | files | what it shows | notebook |",
+        "|---|---|---|---|",
+    ]
+    for a in ARTIFACTS:
+        link = f"[{a.notebook}](../notebooks/{a.notebook}.ipynb)"
+        lines.append(f"| {a.item or '–'} | `{a.name}` | {a.shows} | {link} |")
+    for profile in profiles:
+        lines += ["", f"## {profile}"]
+        for artifact in ARTIFACTS:
+            lines += ["", f"### {artifact.item or artifact.shows[0].upper() + artifact.shows[1:]}", ""]
+            lines += _shown(folder, profile, artifact)
+    return "\n".join(lines) + "\n"
+
+
+def _shown(folder: Path, profile: str, artifact: Artifact) -> list[str]:
+    """One artifact of a profile: its picture or table with its caption, or that it was not made."""
+    stem = folder / profile / artifact.name
+    if not all((folder / profile / name).is_file() for name in artifact.files):
+        return [f"`{artifact.name}` was not made in this profile."]
+    if artifact.kind == "table":
+        return stem.with_suffix(".md").read_text().splitlines()
+    caption = json.loads(stem.with_suffix(".json").read_text())["caption"]
+    return [f"![{artifact.shows}]({profile}/{artifact.name}.png)", "", caption]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write README.md of the folder of figures."""
+    parser = argparse.ArgumentParser(prog="python -m decsc_core.study.artifacts", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="the folder of the profiles' folders")
+    parser.add_argument("--profiles", nargs="*", default=(), help="profiles whose pictures and tables to show")
+    options = parser.parse_args(arguments)
+    write_text(options.folder / "README.md", gallery(options.folder, options.profiles))
+
+
+if __name__ == "__main__":
+    main()
