@@ -15,7 +15,10 @@ from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 
-KEYS = {"profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "threads", "gpus", "mem_mb", "runtime"}
+KEYS = {
+    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "complexity", "neumann",
+    "threads", "gpus", "mem_mb", "runtime",
+}
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
@@ -23,7 +26,7 @@ for wrong in sorted(set(config) ^ KEYS):
 chosen = [
     ("dataset", config["dataset"]),
     *(("case", name) for name in [*config["cases"], config["case"]]),
-    *(("method", name) for name in config["methods"]),
+    *(("method", name) for name in [*config["methods"], *config["complexity"]["methods"]]),
 ]
 for kind, name in chosen:
     if name not in NAMES[kind]:
@@ -102,6 +105,8 @@ def parameters(**values):
     )
 
 
+WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
+COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
     "OMP_NUM_THREADS={threads} python -m decsc_core.study.notebook {input.notebook} {output.executed}"
     " --parameters {params.values:q} > {log} 2>&1 || {{ grep '^notebook: ' {log} >&2; exit 1; }}"
@@ -233,7 +238,7 @@ rule close_range:
             case=config["case"],
             methods=config["methods"],
             crop=config["crop"],
-            weights={method: from_notebooks(path) for method, path in config["weights"].items()},
+            weights=WEIGHTS,
         ),
     threads: 1
     resources:
@@ -241,6 +246,39 @@ rule close_range:
         runtime=30,
     log:
         f"{RUNS}/logs/03_close_range.log",
+    shell:
+        NOTEBOOK
+
+
+rule complexity:
+    """Table IV: what each method costs, measured side by side."""
+    input:
+        [rows(config["case"], method) for method in COSTS_SCORED],
+        [method_files(method) for method in config["complexity"]["methods"]],
+        DATA,
+        DRAWING,
+        code("study/complexity.py"),
+        notebook="notebooks/06_complexity.ipynb",
+    output:
+        published("06_complexity"),
+        executed=f"{RUNS}/notebooks/06_complexity.ipynb",
+    params:
+        values=parameters(
+            runs=from_notebooks(RUNS),
+            dataset=config["dataset"],
+            case=config["case"],
+            scored=COSTS_SCORED,
+            crop=config["crop"],
+            weights=WEIGHTS,
+            **config["complexity"],
+        ),
+    threads: config["threads"]  # one is used, but seconds are measured: the fewer neighbours the better
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/06_complexity.log",
     shell:
         NOTEBOOK
 
@@ -269,5 +307,36 @@ rule convergence:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/08_convergence.log",
+    shell:
+        NOTEBOOK
+
+
+rule neumann:
+    """Fig. 15, and the phantom gradient beside the exact one."""
+    input:
+        DATA,
+        DRAWING,
+        method_files("decsc"),
+        code("study/neumann.py", "study/train.py"),
+        notebook="notebooks/10_neumann.ipynb",
+    output:
+        published("10_neumann"),
+        executed=f"{RUNS}/notebooks/10_neumann.ipynb",
+    params:
+        values=parameters(
+            runs=from_notebooks(RUNS),
+            dataset=config["dataset"],
+            case=config["case"],
+            crop=config["crop"],
+            weights=from_notebooks("".join(configured_weights("decsc"))),
+            **config["neumann"],
+        ),
+    threads: config["threads"]
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/10_neumann.log",
     shell:
         NOTEBOOK

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core.atomic import write_text
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
+from decsc_core.study.complexity import fastest, gmacs
 
 OFFICIAL = {
     # method: parameters, GMACs at 64 x 64, CPU-seconds forward at 64 x 64 and 128 x 128, CPU-seconds of a training step
@@ -36,24 +34,6 @@ OFFICIAL = {
 """Measured on the official networks; MTSNN++ has no official code."""
 
 
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """The least CPU time of `repeats` calls after a first one."""
-    work()
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        work()
-        times.append(time.process_time() - started)
-    return min(times)
-
-
-def gmacs(model: torch.nn.Module, image: torch.Tensor) -> float:
-    """Multiply-accumulates of one forward pass [10^9], counted by torch."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image)
-    return counter.get_total_flops() / 2e9
-
-
 def measure(method: str, sides: list[int], repeats: int, step: bool) -> dict:
     """One row of the table."""
     model = build(configure(method), torch.Generator().manual_seed(0)).eval()
@@ -63,12 +43,13 @@ def measure(method: str, sides: list[int], repeats: int, step: bool) -> dict:
         "method": method,
         "parameters": sum(p.numel() for p in model.parameters()),
         "official parameters": parameters,
-        "GMACs 64": gmacs(model, images[64]),
+        "GMACs 64": gmacs(model.config, 64),
         "official GMACs 64": macs,
     }
     for side in sides:
         with torch.no_grad():
-            row[f"forward {side} [CPU s]"] = cpu_seconds(lambda: model(images[side]), repeats)
+            model(images[side])
+            row[f"forward {side} [CPU s]"] = fastest(lambda: model(images[side]), repeats)[0]
         row[f"official {side} [CPU s]"] = forward.get(side)
     if step:
         model.train()
@@ -77,7 +58,8 @@ def measure(method: str, sides: list[int], repeats: int, step: bool) -> dict:
             model.zero_grad()
             F.mse_loss(model(images[64]), torch.zeros_like(images[64])).backward()
 
-        row["step 64 [CPU s]"], row["official step [CPU s]"] = cpu_seconds(train, repeats), training
+        train()
+        row["step 64 [CPU s]"], row["official step [CPU s]"] = fastest(train, repeats)[0], training
     return row
 
 

@@ -16,13 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import resource
 import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +29,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.metrics import mpsnr
 from decsc_core.noise import add_noise
 from decsc_core.scenes import photos
+from decsc_core.study.complexity import fastest, peak_memory, worker
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
 MODEL_DRIVEN = tuple(name for name, method in METHODS.items() if method.kind == "model-driven")
@@ -107,14 +104,6 @@ def photo(scene: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return clean, noisy
 
 
-def peak_memory() -> float:
-    """The most memory that this process has held so far [MB]."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def measure(method: str, options: dict, clean: np.ndarray, noisy: np.ndarray, repeats: int, threads: int) -> dict:
     """Denoise one cube: CPU and wall time of the best run, memory, MPSNR."""
     import torch
@@ -122,19 +111,10 @@ def measure(method: str, options: dict, clean: np.ndarray, noisy: np.ndarray, re
     torch.set_num_threads(threads)
     denoiser = type(make(method))(device="cpu", **options)
     denoiser(noisy[:16, :16])
-    before, times = peak_memory(), []
-    for _ in range(repeats):
-        started = time.process_time(), time.perf_counter()
-        estimate = denoiser(noisy)
-        times.append((time.process_time() - started[0], time.perf_counter() - started[1]))
-    memory, (cpu, wall) = peak_memory() - before, min(times)
-    return {"CPU [s]": cpu, "wall [s]": wall, "memory [MB]": memory, "MPSNR [dB]": mpsnr(clean, estimate.cube)}
-
-
-def worker(threads: int) -> ProcessPoolExecutor:
-    """A fresh process in which to measure with that many threads."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    before = peak_memory()
+    cpu, wall, estimate = fastest(lambda: denoiser(noisy), repeats)
+    psnr = mpsnr(clean, estimate.cube)
+    return {"CPU [s]": cpu, "wall [s]": wall, "memory [MB]": peak_memory() - before, "MPSNR [dB]": psnr}
 
 
 def apart(method: str, options: dict, pair: tuple[np.ndarray, np.ndarray], asked: argparse.Namespace) -> dict:

@@ -76,9 +76,17 @@ _PUBLISHED = {
         ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
         ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
     ),
+    "06_complexity": (
+        ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
+        ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),
+    ),
     "08_convergence": (
         ("fig12_convergence", "curves", "Fig. 12", "MPSNR and residual against evaluations of f"),
         ("table_convergence", "table", "", "each solver: evaluations, residual, spectral radius"),
+    ),
+    "10_neumann": (
+        ("fig15_neumann", "curves", "Fig. 15", "phantom against exact gradient, and memory, by L"),
+        ("table_neumann", "table", "", "the same in numbers"),
     ),
 }
 """Name, kind, the paper's item and what it shows of each artifact, by notebook."""

@@ -46,8 +46,10 @@ def check(folder: Path, artifact: Artifact) -> None:
             assert path.suffix == ".html" and b"</html>" in text, name
 
 
-@pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)
-@pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda artifact: artifact.name)
+@pytest.mark.parametrize(
+    ("folder", "artifact"),
+    [pytest.param(folder, a, id=f"{folder.name}-{a.name}") for folder in FINISHED for a in ARTIFACTS],
+)
 def test_artifacts_of_a_finished_run_can_be_opened(folder, artifact):
     check(folder, artifact)
 

@@ -1,0 +1,222 @@
+"""What a method costs: parameters, multiply-accumulates, seconds, memory; each in a process of its own (Table IV)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from decsc_core.denoisers.base import Denoiser
+from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.model import DECSCConfig
+from decsc_core.model.decsc import Layer
+from decsc_core.model.shifts import split_shifts, spread_shifts
+from decsc_core.networks.catalog import LEARNED, build, configure
+from decsc_core.study import paper
+from decsc_core.study.paper import label
+from decsc_core.weights import Weights, WeightsError, load, shipped
+
+T = TypeVar("T")
+COLUMNS = (
+    "method", "network", "parameters", "gmacs", "copies", "iterations", "seconds", "cpu_seconds", "memory_mb"
+)
+"""A row's columns.
+
+`network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of the
+whole estimate, all copies and evaluations of f in it. `copies`: shifted copies that were timed, and those that the method
+averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used. `seconds`, `cpu_seconds`: wall and CPU
+time of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded (on a GPU:
+to the tensors there).
+"""
+PUBLISHED = "published size, untrained"
+"""What a network without weights is called; its initial weights cost as much as trained ones, but for the evaluations of f."""
+
+
+def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1) -> float:
+    """Multiply-accumulates of one image of side x side pixels [10^9], counted by torch on tensors without values.
+
+    Convolutions (transposed ones at their input), linear layers and attention products count; norms, activations,
+    element-wise products and the solver's own arithmetic do not.
+
+    Parameters
+    ----------
+    config : DECSCConfig or a peer's configuration
+    side : int
+        Pixels.
+    shifts, evaluations : int
+        DECSC only: shifted copies (default: all that it averages) and evaluations of f.
+    """
+    model = build(config).to("meta").eval()
+    image = torch.empty(1, getattr(config, "bands", None) or 31, side, side, device="meta")
+    if not isinstance(config, DECSCConfig):
+        return _count(lambda: model(image))
+    chosen = spread_shifts(config.stride, shifts or config.shifts)
+    layer = Layer(model, split_shifts(image, config.kernel, config.stride, chosen))
+    with torch.no_grad():
+        z = layer.initial()
+    ends = _count(layer.initial) + _count(lambda: layer.reconstruct(z))
+    return ends + evaluations * _count(lambda: layer(z))
+
+
+def _count(work: Callable[[], object]) -> float:
+    """Multiply-accumulates of a call [10^9]."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return counter.get_total_flops() / 2e9
+
+
+def fastest(work: Callable[[], T], repeats: int) -> tuple[float, float, T]:
+    """CPU and wall seconds of the call with the least CPU time, which other load disturbs least, and the last result."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time(), time.perf_counter()
+        result = work()
+        times.append((time.process_time() - started[0], time.perf_counter() - started[1]))
+    return *min(times), result
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far [MB]."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def worker(threads: int) -> ProcessPoolExecutor:
+    """A fresh process in which to measure with that many threads.
+
+    It is forked from a server that has imported the libraries and done nothing else, which saves seconds a process. The
+    number of threads of the first worker holds for the libraries of all; torch's is set by `measure`.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(1, mp_context=context)
+
+
+def subjects(methods: Iterable[str], weights: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What to measure: (method, file of weights), "" for none.
+
+    A learned method is there as its published network, and again with the file that `weights` names, or the weights that
+    come with the package, if there are any.
+    """
+    found = []
+    for method in methods:
+        found.append((method, ""))
+        if method in LEARNED:
+            try:
+                found.append((method, str(weights.get(method) or shipped(method))))
+            except WeightsError:
+                pass
+    return found
+
+
+def measure(
+    method: str, weights: str, noisy: np.ndarray, *, shifts: int | None = None, repeats: int = 1, threads: int = 1
+) -> dict:
+    """What denoising one cube costs in this process: `COLUMNS`.
+
+    Parameters
+    ----------
+    method, weights : str
+        As `subjects` gives them.
+    noisy : ndarray, shape (H, H, B)
+    shifts : int, optional
+        Shifted copies of DECSC's untrained network to time, instead of all; its `gmacs` are those of all.
+    repeats : int
+        Timed calls after one on a corner of the cube; the one with the least CPU time counts.
+    threads : int
+        Of torch.
+
+    Raises
+    ------
+    ValueError
+        If the image is not square, or `shifts` is out of range.
+    """
+    side, width, _ = noisy.shape
+    if side != width:
+        raise ValueError(f"the image is {side} x {width} pixels; costs are measured on a square one")
+    torch.set_num_threads(threads)
+    denoiser, network = _denoiser(method, weights, shifts)
+    denoiser(noisy[:16, :16])
+    on_gpu = torch.cuda.is_initialized()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() / 1e6 if on_gpu else peak_memory()
+    cpu, wall, estimate = fastest(lambda: denoiser(noisy), repeats)
+    memory = (torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory()) - before
+    row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
+    if method not in LEARNED:
+        return row
+    config = denoiser.weights.model.config
+    row |= {"parameters": denoiser.params, "gmacs": gmacs(config, side)}
+    if isinstance(config, DECSCConfig):
+        final = len(config.phantom) if config.gradient == "phantom" else 1
+        row["copies"] = f"{len(denoiser.shifts)} of {config.shifts}"
+        row["iterations"] = max(record.iterations for record in estimate.record) + final
+        row["gmacs"] = gmacs(config, side, evaluations=row["iterations"])
+    return row
+
+
+def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd.DataFrame:
+    """`measure` for each of `subjects`, one after the other, each in a fresh process: a row each, `COLUMNS`."""
+    rows = []
+    for method, weights in chosen:
+        with worker(options.get("threads", 1)) as process:
+            rows.append(process.submit(measure, method, weights, noisy, **options).result())
+        print(f"{method} {rows[-1]['network']}: {rows[-1]['cpu_seconds']:.1f} CPU s", flush=True)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"parameters": "Int64", "iterations": "Int64"})
+
+
+def with_scores(costs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table of `costs` and, as `psnr` [dB], the mean over the scenes of rows of one noise case.
+
+    The score of a learned method belongs to the network with weights; an untrained one has none, nor has a method that is
+    not among the rows.
+    """
+    means = rows.groupby("method")["psnr"].mean()
+    scored = costs["network"] != PUBLISHED
+    psnr = costs["method"].map(means).where(scored)
+    return costs.assign(method=costs["method"].map(label), psnr=psnr)
+
+
+def gmacs_by_size(methods: Iterable[str], sides: Iterable[int], evaluations: Mapping[str, int]) -> pd.DataFrame:
+    """`gmacs` of the published networks, a row a method and a column a side, and the paper's count.
+
+    Parameters
+    ----------
+    evaluations : mapping
+        Evaluations of f for those that have an f.
+    """
+    printed = paper.table(4).set_index("method")["flops_g"]
+    rows = []
+    for method in methods:
+        own = {"evaluations": evaluations[method]} if method in evaluations else {}
+        counts = {f"{side} x {side}": gmacs(configure(method), side, **own) for side in sides}
+        rows.append({"method": label(method), **counts, "paper, FLOPs [G]": printed.get(method)})
+    return pd.DataFrame(rows)
+
+
+def _denoiser(method: str, weights: str, shifts: int | None) -> tuple[Denoiser, str]:
+    """The method, and what its network is called; a learned one without weights gets those of its initialisation."""
+    if method not in LEARNED:
+        return make(method), ""
+    if weights:
+        return make(method, weights=weights), Path(weights).name
+    from decsc_core.denoisers.equilibrium import Equilibrium
+    from decsc_core.denoisers.learned import Learned
+
+    model = build(configure(method), torch.Generator().manual_seed(0)).eval()
+    untrained = Weights(method, model, {}, "", Path(PUBLISHED))
+    return (Learned(untrained) if METHODS[method].kind == "learned" else Equilibrium(untrained, shifts=shifts)), PUBLISHED
