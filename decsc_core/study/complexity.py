@@ -32,14 +32,14 @@ COLUMNS = (
 )
 """A row's columns.
 
-`network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of the
-whole estimate, all copies and evaluations of f in it. `copies`: shifted copies that were timed, and those that the method
-averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used. `seconds`, `cpu_seconds`: wall and CPU
-time of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded (on a GPU:
-to the tensors there).
+`network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of
+the whole estimate, all copies and evaluations of f in it. `copies`: shifted copies that were timed, and those that the
+method averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used. `seconds`, `cpu_seconds`: wall
+and CPU time of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded
+(on a GPU: to the tensors there).
 """
 PUBLISHED = "published size, untrained"
-"""What a network without weights is called; its initial weights cost as much as trained ones, but for the evaluations of f."""
+"""What a network without weights is called. It costs as much as a trained one, but for the evaluations of f."""
 
 
 def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1) -> float:
@@ -76,7 +76,7 @@ def _count(work: Callable[[], object]) -> float:
 
 
 def fastest(work: Callable[[], T], repeats: int) -> tuple[float, float, T]:
-    """CPU and wall seconds of the call with the least CPU time, which other load disturbs least, and the last result."""
+    """CPU and wall seconds of the call with the least CPU time (other load disturbs that least), and the last result."""
     times = []
     for _ in range(repeats):
         started = time.process_time(), time.perf_counter()
@@ -108,8 +108,8 @@ def worker(threads: int) -> ProcessPoolExecutor:
 def subjects(methods: Iterable[str], weights: Mapping[str, str]) -> list[tuple[str, str]]:
     """What to measure: (method, file of weights), "" for none.
 
-    A learned method is there as its published network, and again with the file that `weights` names, or the weights that
-    come with the package, if there are any.
+    A learned method is there as its published network, and again with the file that `weights` names, or the weights
+    that come with the package, if there are any.
     """
     found = []
     for method in methods:
@@ -182,8 +182,8 @@ def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd
 def with_scores(costs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The table of `costs` and, as `psnr` [dB], the mean over the scenes of rows of one noise case.
 
-    The score of a learned method belongs to the network with weights; an untrained one has none, nor has a method that is
-    not among the rows.
+    The score of a learned method belongs to the network with weights; an untrained one has none, nor has a method that
+    is not among the rows.
     """
     means = rows.groupby("method")["psnr"].mean()
     scored = costs["network"] != PUBLISHED
@@ -219,4 +219,5 @@ def _denoiser(method: str, weights: str, shifts: int | None) -> tuple[Denoiser, 
 
     model = build(configure(method), torch.Generator().manual_seed(0)).eval()
     untrained = Weights(method, model, {}, "", Path(PUBLISHED))
-    return (Learned(untrained) if METHODS[method].kind == "learned" else Equilibrium(untrained, shifts=shifts)), PUBLISHED
+    denoiser = Learned(untrained) if METHODS[method].kind == "learned" else Equilibrium(untrained, shifts=shifts)
+    return denoiser, PUBLISHED

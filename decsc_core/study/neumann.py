@@ -65,9 +65,8 @@ class Gradients:
                 f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}"
             )
         self.model = copy.deepcopy(model).double().requires_grad_()
-        self.clean, image = (
-            rearrange(torch.from_numpy(cube), "h w b -> 1 b h w").to(self.model.shared_threshold) for cube in (clean, noisy)
-        )
+        images = (rearrange(torch.from_numpy(cube), "h w b -> 1 b h w") for cube in (clean, noisy))
+        self.clean, image = (image.to(self.model.shared_threshold) for image in images)
         self.shifts = spread_shifts(config.stride, shifts)
         self.copies = split_shifts(image, config.kernel, config.stride, self.shifts)
         layer = self._layer()
@@ -81,7 +80,7 @@ class Gradients:
         return Layer(self.model, self.copies)
 
     def phantom(self, dampings: Sequence[float]) -> tuple[Tensor, float]:
-        """The gradient that `deq.phantom` attaches, flat, and what its graph would hold for the backward pass in single precision [MB]."""
+        """The gradient that `deq.phantom` attaches, flat, and what its graph holds for the backward pass [MB]."""
         return self._backward(lambda layer: deq.phantom(layer, self.z, dampings))
 
     def exact(self) -> tuple[Tensor, float, str]:
@@ -93,7 +92,10 @@ class Gradients:
         return gradient, held, "; ".join(str(warning.message) for warning in told)
 
     def _backward(self, attach: Callable[[Layer], Tensor]) -> tuple[Tensor, float]:
-        """Attach a gradient to the fixed point, and go back from the loss to the parameters."""
+        """Attach a gradient to the fixed point, and go back from the loss to the parameters.
+
+        What the graph holds is counted as in single precision, without the parameters.
+        """
         own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
         held: dict[int, float] = {}
 
@@ -122,9 +124,9 @@ def study(
     -------
     DataFrame
         A row for each scene and gradient: `scene`; `gradient`, "phantom", "released" (its dampings) or "exact"; `L`,
-        evaluations of f with gradient; `angle` to the exact one [degree]; `norm` and `error`, relative to the exact one's
-        norm; `held_mb`, what the graph of single precision holds for the backward pass beside the parameters; `residual` of the fixed point;
-        `note`, why the exact gradient is not exact, if it is not.
+        evaluations of f with gradient; `angle` to the exact one [degree]; `norm` and `error`, relative to the exact
+        one's norm; `held_mb`, what the graph holds for the backward pass, in single precision and without the
+        parameters; `residual` of the fixed point; `note`, why the exact gradient is not exact, if it is not.
     """
     rows = []
     for scene in scenes:
@@ -142,7 +144,7 @@ def study(
 
 
 def _compare(gradient: Tensor, exact: Tensor) -> dict:
-    """Angle [degree], relative norm and relative error; the angle by atan2, for that of nearly equal vectors is small."""
+    """Angle [degree], relative norm and relative error; the angle by atan2, which is accurate for small ones."""
     one, other = gradient / gradient.norm(), exact / exact.norm()
     angle = 2 * torch.atan2((one - other).norm(), (one + other).norm())
     return {
@@ -185,7 +187,7 @@ def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     trained : DataFrame
         From `train_each`; may be empty.
     """
-    panels = [("angle", "Angle to the exact gradient [°]"), ("norm", "Norm, exact = 1"), ("held_mb", "Held for backward [MB]")]
+    panels = [("angle", "Angle to the exact one [°]"), ("norm", "Norm, exact = 1"), ("held_mb", "Held for backward [MB]")]
     count = len(panels) + (len(trained) > 0)
     figure, axes = plt.subplots(1, count, figsize=(TEXT_WIDTH, 2.1))
     means = table.groupby(["gradient", "L"], dropna=False)[["angle", "norm", "held_mb"]].mean()

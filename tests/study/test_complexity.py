@@ -1,4 +1,4 @@
-"""study.complexity: counts against a computed forward pass and the official networks, costs in processes of their own."""
+"""study.complexity: counts against a computed pass and the official networks, costs in processes of their own."""
 
 from __future__ import annotations
 

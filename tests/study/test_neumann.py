@@ -1,4 +1,4 @@
-"""study.neumann: gradients against finite differences and a long unrolling, memory that grows with L, the trained curve."""
+"""study.neumann: gradients against finite differences and a long series, memory that grows with L, the curve."""
 
 from __future__ import annotations
 
