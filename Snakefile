@@ -16,17 +16,17 @@ from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 
 KEYS = {
-    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "complexity", "neumann",
-    "threads", "gpus", "mem_mb", "runtime",
+    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "complexity",
+    "neumann", "threads", "gpus", "mem_mb", "runtime",
 }
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
 chosen = [
-    ("dataset", config["dataset"]),
-    *(("case", name) for name in [*config["cases"], config["case"]]),
-    *(("method", name) for name in [*config["methods"], *config["complexity"]["methods"]]),
+    *(("dataset", part["dataset"]) for part in (config, config["remote"])),
+    *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
+    *(("method", name) for part in (config, config["remote"], config["complexity"]) for name in part["methods"]),
 ]
 for kind, name in chosen:
     if name not in NAMES[kind]:
@@ -83,9 +83,12 @@ def is_network(method):
     return method in METHODS and METHODS[method].kind in ("equilibrium", "learned")
 
 
-def rows(case, method):
-    """The files of the rows of one method and noise case."""
-    return [f"{RUNS}/rows/{config['dataset']}-{case}-{method}.{end}" for end in ("csv", "json", "npy")]
+def rows(dataset, cases, methods):
+    """The files of the rows of some methods in some noise cases."""
+    return expand(
+        "{folder}/{dataset}-{case}-{method}.{end}",
+        folder=f"{RUNS}/rows", dataset=dataset, case=cases, method=methods, end=["csv", "json", "npy"],
+    )
 
 
 def published(notebook):
@@ -114,7 +117,7 @@ NOTEBOOK = (
 
 
 onstart:
-    for name in {config["dataset"], config["train"]["dataset"]}:
+    for name in dict.fromkeys(part["dataset"] for part in (config, config["train"], config["remote"])):
         try:
             load_scene(name, scene_names(name, "test")[0])
         except SceneError as error:
@@ -224,8 +227,9 @@ rule train:
 rule close_range:
     """Table II, Figs. 4 and 5."""
     input:
-        [rows(case, method) for case in config["cases"] for method in config["methods"]],
+        rows(config["dataset"], config["cases"], config["methods"]),
         DRAWING,
+        code("study/synthetic.py"),
         notebook="notebooks/03_close_range.ipynb",
     output:
         published("03_close_range"),
@@ -250,14 +254,36 @@ rule close_range:
         NOTEBOOK
 
 
+rule remote_sensing:
+    """Table III, Figs. 6 and 7."""
+    input:
+        rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
+        DRAWING,
+        code("study/synthetic.py"),
+        notebook="notebooks/04_remote_sensing.ipynb",
+    output:
+        published("04_remote_sensing"),
+        executed=f"{RUNS}/notebooks/04_remote_sensing.ipynb",
+    params:
+        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=WEIGHTS, **config["remote"]),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/04_remote_sensing.log",
+    shell:
+        NOTEBOOK
+
+
 rule complexity:
     """Table IV: what each method costs, measured side by side."""
     input:
-        [rows(config["case"], method) for method in COSTS_SCORED],
+        rows(config["dataset"], config["case"], COSTS_SCORED),
         [method_files(method) for method in config["complexity"]["methods"]],
         DATA,
         DRAWING,
-        code("study/complexity.py"),
+        code("study/complexity.py", "study/synthetic.py"),
         notebook="notebooks/06_complexity.ipynb",
     output:
         published("06_complexity"),

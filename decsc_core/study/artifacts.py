@@ -76,6 +76,13 @@ _PUBLISHED = {
         ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
         ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
     ),
+    "04_remote_sensing": (
+        ("table3_remote_sensing", "table", "Table III", "every method and noise case, means over the test scenes"),
+        ("table3_scenes", "table", "", "MPSNR of each test scene"),
+        ("fig06_remote_sensing", "figure", "Fig. 6", "false colour, every method"),
+        ("fig07_row_mean", "curves", "Fig. 7", "row-mean profiles, every method"),
+        ("fig07_differences", "table", "", "distance of each row-mean profile from the clean one"),
+    ),
     "06_complexity": (
         ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
         ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),

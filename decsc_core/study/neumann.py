@@ -187,7 +187,7 @@ def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     trained : DataFrame
         From `train_each`; may be empty.
     """
-    panels = [("angle", "Angle to the exact one [°]"), ("norm", "Norm, exact = 1"), ("held_mb", "Held for backward [MB]")]
+    panels = [("angle", "Angle to exact [°]"), ("norm", "Norm, exact = 1"), ("held_mb", "Held for backward [MB]")]
     count = len(panels) + (len(trained) > 0)
     figure, axes = plt.subplots(1, count, figsize=(TEXT_WIDTH, 2.1))
     means = table.groupby(["gradient", "L"], dropna=False)[["angle", "norm", "held_mb"]].mean()

@@ -30,10 +30,13 @@ ABLATIONS = {
     "no-attention": "Without attention",
 }
 """The rows of Table V, and what they are called here."""
-FALSE_COLOUR_BANDS = (31, 17, 2)
-"""Bands shown as red, green and blue in Fig. 4, counted from 1."""
-ROW_MEAN_BAND = 28
-"""Band of the profiles in Fig. 5, counted from 1."""
+_FIGURES = {
+    4: (31, (31, 17, 2)), 5: (31, (28,)),
+    6: (46, (39, 20, 4)), 7: (46, (39,)),
+    8: (166, (97, 95, 1)), 9: (166, (159,)),
+    10: (166, (153, 107, 94)), 11: (166, (154,)),
+}
+"""Bands of the scene of each of Figs. 4 to 11, and those of them that it shows."""
 _TABLES = Path(__file__).with_name("paper_tables.csv")
 
 
@@ -61,6 +64,15 @@ def table(number: int) -> pd.DataFrame:
     wide = own.pivot(index=["case", "method"], columns="metric", values="value")
     order = own[["case", "method"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), own["metric"].unique()].rename_axis(columns=None).reset_index()
+
+
+def figure_bands(figure: int, bands: int) -> tuple[int, ...]:
+    """The bands, from 1, that Fig. 4, ..., 11 shows; in a scene of another number of bands, those at the same place.
+
+    Three for red, green and blue of a false-colour image (Figs. 4, 6, 8, 10), one of row-mean profiles.
+    """
+    own, shown = _FIGURES[figure]
+    return tuple(max(round(band * bands / own), 1) for band in shown)
 
 
 def label(method: str) -> str:
