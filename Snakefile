@@ -14,19 +14,22 @@ from decsc_core.denoisers.registry import METHODS
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
+from decsc_core.study.evaluate import AS_IS
 
 KEYS = {
-    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "complexity",
-    "neumann", "threads", "gpus", "mem_mb", "runtime",
+    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
+    "complexity", "neumann", "threads", "gpus", "mem_mb", "runtime",
 }
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
 chosen = [
-    *(("dataset", part["dataset"]) for part in (config, config["remote"])),
+    *(("dataset", part["dataset"]) for part in (config, config["remote"], config["real"])),
     *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
-    *(("method", name) for part in (config, config["remote"], config["complexity"]) for name in part["methods"]),
+    *(("case", name) for name in {config["real"]["case"]} - {AS_IS}),
+    *(("method", name) for part in ("remote", "real", "complexity") for name in config[part]["methods"]),
+    *(("method", name) for name in config["methods"]),
 ]
 for kind, name in chosen:
     if name not in NAMES[kind]:
@@ -83,11 +86,12 @@ def is_network(method):
     return method in METHODS and METHODS[method].kind in ("equilibrium", "learned")
 
 
-def rows(dataset, cases, methods):
-    """The files of the rows of some methods in some noise cases."""
+def rows(dataset, cases, methods, scenes=("",)):
+    """The files of the rows of some methods in some noise cases; those of single scenes are in folders of their own."""
     return expand(
         "{folder}/{dataset}-{case}-{method}.{end}",
-        folder=f"{RUNS}/rows", dataset=dataset, case=cases, method=methods, end=["csv", "json", "npy"],
+        folder=[os.path.join(RUNS, "rows", scene).rstrip("/") for scene in scenes],
+        dataset=dataset, case=cases, method=methods, end=["csv", "json", "npy"],
     )
 
 
@@ -117,7 +121,7 @@ NOTEBOOK = (
 
 
 onstart:
-    for name in dict.fromkeys(part["dataset"] for part in (config, config["train"], config["remote"])):
+    for name in dict.fromkeys(part["dataset"] for part in (config, *map(config.get, ("train", "remote", "real")))):
         try:
             load_scene(name, scene_names(name, "test")[0])
         except SceneError as error:
@@ -136,14 +140,16 @@ rule evaluate:
         "decsc_core/study/evaluate.py",
         lambda wildcards: method_files(wildcards.method),
     output:
-        multiext(f"{RUNS}/rows/{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
+        multiext(f"{RUNS}/rows/{{scene}}{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
     wildcard_constraints:
+        scene="([^/]+/)?",
         dataset="|".join(NAMES["dataset"]),
-        case="|".join(NAMES["case"]),
+        case="|".join([*NAMES["case"], AS_IS]),
         method="|".join(NAMES["method"]),
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",
+        scenes=lambda wildcards: f"--scenes {wildcards.scene[:-1]}" if wildcards.scene else "",
         weights=lambda wildcards: configured_weights(wildcards.method),
     threads: lambda wildcards: config["threads"] if is_network(wildcards.method) else 1
     resources:
@@ -151,11 +157,12 @@ rule evaluate:
         runtime=lambda wildcards: config["runtime"] if is_heavy(wildcards.method) else 60,
         gpu=lambda wildcards: config["gpus"] if is_heavy(wildcards.method) else 0,
     log:
-        f"{RUNS}/logs/rows-{{dataset}}-{{case}}-{{method}}.log",
+        f"{RUNS}/logs/rows-{{scene}}{{dataset}}-{{case}}-{{method}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE} --folder {RUNS}/rows"
+        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
+        " --folder {RUNS}/rows/{wildcards.scene}"
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
-        " {params.crop} --weights {params.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        " {params.scenes} {params.crop} --weights {params.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
 
 rule method:
@@ -272,6 +279,28 @@ rule remote_sensing:
         runtime=30,
     log:
         f"{RUNS}/logs/04_remote_sensing.log",
+    shell:
+        NOTEBOOK
+
+
+rule real_noise:
+    """Figs. 8 to 11."""
+    input:
+        rows(config["real"]["dataset"], config["real"]["case"], config["real"]["methods"], config["real"]["scenes"]),
+        DRAWING,
+        code("study/synthetic.py", "study/noreference.py"),
+        notebook="notebooks/05_real_noise.ipynb",
+    output:
+        published("05_real_noise"),
+        executed=f"{RUNS}/notebooks/05_real_noise.ipynb",
+    params:
+        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=WEIGHTS, **config["real"]),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/05_real_noise.log",
     shell:
         NOTEBOOK
 

@@ -83,6 +83,13 @@ _PUBLISHED = {
         ("fig07_row_mean", "curves", "Fig. 7", "row-mean profiles, every method"),
         ("fig07_differences", "table", "", "distance of each row-mean profile from the clean one"),
     ),
+    "05_real_noise": (
+        ("fig08_real_noise", "figure", "Fig. 8", "false colour of a noisy scene, every method"),
+        ("fig09_row_mean", "curves", "Fig. 9", "its row-mean profiles"),
+        ("fig10_real_noise", "figure", "Fig. 10", "false colour of another noisy scene"),
+        ("fig11_row_mean", "curves", "Fig. 11", "its row-mean profiles"),
+        ("table_no_reference", "table", "", "measures without a reference, every method"),
+    ),
     "06_complexity": (
         ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
         ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),

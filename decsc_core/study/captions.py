@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from decsc_core.scenes import DATASETS
-from decsc_core.study.evaluate import sidecar
+from decsc_core.study.evaluate import AS_IS, sidecar
 from decsc_core.study.paper import METHODS, label
 from decsc_core.study.provenance import environment
 
@@ -20,6 +20,7 @@ CASES = {
     "mixture-disjoint": "mixture noise on disjoint thirds of the bands",
     "mixture-independent": "mixture noise on independent thirds of the bands",
     "corr": "noise with spectrally correlated variance",
+    AS_IS: "noise of the sensor itself, no reference",
 }
 """What the noise cases are called in print."""
 

@@ -76,7 +76,7 @@ def _count(work: Callable[[], object]) -> float:
 
 
 def fastest(work: Callable[[], T], repeats: int) -> tuple[float, float, T]:
-    """CPU and wall seconds of the call with the least CPU time, which other load disturbs least; and the last result."""
+    """CPU and wall seconds of the call with the least CPU time, that other load disturbs least, and the last result."""
     times = []
     for _ in range(repeats):
         started = time.process_time(), time.perf_counter()

@@ -57,10 +57,14 @@ of the iterated problems and their largest final relative residual; empty if not
 """
 NOISY = "noisy"
 """The method that returns the noisy cube."""
+AS_IS = "as-is"
+"""The case that adds no noise, for scenes that are noisy themselves; without a reference their rows have no scores."""
 
 
 def noisy_cube(scene: Scene, case: str, seed: int) -> np.ndarray:
     """The noisy cube (H, W, B) of a scene, a function of the seed and the scene's name: every method sees the same."""
+    if case == AS_IS:
+        return scene.cube
     rng = np.random.default_rng((seed, zlib.crc32(scene.name.encode())))
     return add_noise(scene.cube, case, rng)[0]
 
@@ -99,7 +103,7 @@ def score_rows(
     dataset, split : str
         A data set of the catalogue and one of its splits.
     case : str
-        A noise case.
+        A noise case, or ``"as-is"``.
     method : str
         A name of the registry, or ``"noisy"`` for the noisy cube itself.
     seed : int
@@ -123,8 +127,8 @@ def score_rows(
     ValueError
         If a name is unknown or an option does not go with the method (SceneError, WeightsError among them).
     """
-    if case not in CASES:
-        raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
+    if case not in (*CASES, AS_IS):
+        raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join((*CASES, AS_IS))}")
     denoiser = _denoiser(method, weights, shifts)
     learned = getattr(denoiser, "weights", None)
     names = tuple(scenes or scene_names(dataset, split))
@@ -147,6 +151,7 @@ def score_rows(
     for name in names:
         scene = evaluated_scene(dataset, name, crop)
         estimate, evidence = _measure(denoiser, noisy_cube(scene, case, seed))
+        scores = {} if case == AS_IS else metrics.scores(scene.cube, estimate.cube)
         row = {
             "profile": profile,
             "dataset": dataset,
@@ -156,11 +161,12 @@ def score_rows(
             "method": method,
             "weights": inputs["weights"][:12],
             "code": code_version(),
-            **metrics.scores(scene.cube, estimate.cube),
+            **scores,
             **evidence,
         }
         rows.append(row)
-        print(f"{dataset} {name} {case} {method}: {row['psnr']:.2f} dB, {row['seconds']:.1f} s", flush=True)
+        told = f"{row['psnr']:.2f} dB, " if scores else ""
+        print(f"{dataset} {name} {case} {method}: {told}{row['seconds']:.1f} s", flush=True)
         if name == kept:
             cube = estimate.cube
     story = {"file": learned.path.name, "sha256": learned.sha256, "story": learned.story} if learned else None
@@ -242,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("profile", "dataset", "case", "method", "folder"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--scenes", nargs="+", help="some scenes instead of all test scenes")
     parser.add_argument("--crop", type=int, help="only the centre of each scene, at most that many pixels a side")
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What Tables II and III and their figures are drawn from: rows of several methods, estimates of one scene, row means."""
+"""What Tables II and III and their figures are drawn from: rows of methods, estimates of one scene, row means."""
 
 from __future__ import annotations
 

@@ -29,6 +29,11 @@ HEADINGS = {
     "cpu_seconds": "CPU time [s]",
     "memory_mb": "Memory [MB]",
     "iterations": "Evaluations",
+    "noise": "Noise left [0-255]",
+    "noise_worst": "in the worst band",
+    "row_roughness": "Row roughness",
+    "column_roughness": "Column roughness",
+    "change": "RMS change",
     "residual": "Residual",
 }
 _MARKS = {

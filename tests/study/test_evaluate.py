@@ -197,3 +197,14 @@ def test_only_the_centre_is_evaluated_if_asked(tmp_path, scenes, halving):
     assert len(score(tmp_path, crop=16)) == 2 and len(halving) == 2, "read, not computed again"
     score(tmp_path)
     assert len(halving) == 4, "whole scenes are another result"
+
+
+def test_a_scene_as_it_is_gets_no_noise_and_no_scores(tmp_path, scenes, halving):
+    name = SCENES[0]
+    rows = evaluate.score_rows(
+        "quick", "photos", evaluate.AS_IS, "tv", seed=2, folder=tmp_path, scenes=[name]
+    )
+    np.testing.assert_array_equal(halving[-1], scenes[name].cube)
+    assert rows[["psnr", "ssim", "ssim_global", "sam"]].isna().all(axis=None) and rows["seconds"].notna().all()
+    kept = evaluate.figure_estimate(tmp_path, "photos", evaluate.AS_IS, "tv")
+    np.testing.assert_allclose(kept, scenes[name].cube / 2)
