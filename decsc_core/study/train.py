@@ -129,8 +129,12 @@ _RELEASED: dict[str, dict] = {
     "hsdt": {"batch": 16, "learning_rate": 1e-3, "clip": 1e6,
              "schedule": ((0.25, 0.1), (0.375, 1.0), (0.56, 0.1), (0.69, 0.05), (0.75, 0.01), (0.81, 0.005), (0.94, 0.001))},
 }
-_SHORT = {"sst": {"learning_rate": 3e-3, "clip": 1.0}, "sert": {"learning_rate": 3e-3, "clip": 1.0},
-          "t3sc": {"learning_rate": 1e-3, "clip": 1.0}}
+_LATE = {"clip": 1.0, "schedule": ((0.7, 0.3), (0.9, 0.1))}
+_SHORT = {
+    **dict.fromkeys(("sst", "sert"), _LATE | {"learning_rate": 3e-3}),
+    **dict.fromkeys(("qrnn3d", "trq3d", "hsdt"), _LATE | {"learning_rate": 2e-3}),
+    "t3sc": _LATE | {"learning_rate": 1e-3},
+}
 RECIPES: dict[str, dict[str, dict]] = {
     "decsc": _DECSC,
     "decsc-mamba": _DECSC,
@@ -142,8 +146,8 @@ RECIPES: dict[str, dict[str, dict]] = {
 """What the training of each method and size changes of the defaults: the optimiser and schedule of its paper or release.
 
 Epochs became shares of the budget. The peers' changes of the noise level between epochs are left out: each network is
-trained for one noise case. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands; those that
-the releases train slowest learn faster there. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
+trained for one noise case. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands: there the
+learning rate is higher and falls late. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
 """
 
 
