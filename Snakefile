@@ -112,6 +112,7 @@ def parameters(**values):
     )
 
 
+EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
@@ -130,7 +131,7 @@ onstart:
 
 rule all:
     input:
-        expand(f"{RUNS}/notebooks/{{name}}.ipynb", name=dict.fromkeys(artifact.notebook for artifact in ARTIFACTS)),
+        expand(f"{RUNS}/notebooks/{{name}}.ipynb", name=EVERY_NOTEBOOK),
 
 
 rule evaluate:
@@ -393,5 +394,35 @@ rule neumann:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/10_neumann.log",
+    shell:
+        NOTEBOOK
+
+
+rule report:
+    """Tables II to V cell by cell, and everything on one page."""
+    input:
+        expand(f"{RUNS}/notebooks/{{name}}.ipynb", name=[name for name in EVERY_NOTEBOOK if name != "12_report"]),
+        code("study/report.py", "study/faults.py", "study/icvl_lists.json", "study/paper*", "study/synthetic.py"),
+        notebook="notebooks/12_report.ipynb",
+    output:
+        published("12_report"),
+        executed=f"{RUNS}/notebooks/12_report.ipynb",
+    params:
+        values=parameters(
+            runs=from_notebooks(RUNS),
+            dataset=config["dataset"],
+            cases=config["cases"],
+            case=config["case"],
+            methods=config["methods"],
+            remote=config["remote"],
+            crop=config["crop"],
+            weights=WEIGHTS,
+        ),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/12_report.log",
     shell:
         NOTEBOOK

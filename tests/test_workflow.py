@@ -142,9 +142,9 @@ def test_a_notebook_saves_what_the_registry_lists(notebook):
     saved = {}
     for call in (node for cell in source(notebook) for node in ast.walk(ast.parse(cell.source))):
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("save_table", "save_figure", "save_page"):
-            curves = any(keyword.arg == "data" for keyword in call.keywords)
-            kind = "curves" if curves else call.func.id.removeprefix("save_")
-            saved[call.args[1].value] = kind
+            kind = call.func.id.removeprefix("save_")
+            curves = kind == "figure" and any(keyword.arg == "data" for keyword in call.keywords)
+            saved[call.args[1].value] = "curves" if curves else kind
     assert saved == {artifact.name: artifact.kind for artifact in of_notebook(notebook.stem)}
 
 

@@ -19,8 +19,9 @@ ENDINGS = {
     "table": ("csv", "md", "tex", "json"),
     "figure": ("pdf", "png", "json"),
     "curves": ("pdf", "png", "json", "csv"),
+    "page": ("html", "csv"),
 }
-"""The files of each kind of artifact; curves are a figure with its numbers."""
+"""The files of each kind of artifact; curves are a figure with its numbers, as a page is text with its numbers."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ _PUBLISHED = {
         ("fig15_neumann", "curves", "Fig. 15", "phantom against exact gradient, and memory, by L"),
         ("table_neumann", "table", "", "the same in numbers"),
     ),
+    "12_report": (
+        ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),
+    ),
 }
 """Name, kind, the paper's item and what it shows of each artifact, by notebook."""
 ARTIFACTS = tuple(
@@ -132,7 +136,8 @@ def gallery(folder: Path, profiles: Sequence[str] = ()) -> str:
         "",
         "One line for each, from `decsc_core/study/artifacts.py`. `./run_all.sh --profile NAME` makes them in",
         "`figures/NAME/`: a table as `.csv` (full precision), `.md` and `.tex`, a figure as `.pdf` and `.png`, curves",
-        "also as `.csv`, each with a `.json` of its caption and provenance: data, weights, code, versions.",
+        "also as `.csv`, each with a `.json` of its caption and provenance: data, weights, code, versions. All of it",
+        "is in `report.html` as well, one file.",
         "",
         "| paper | files | what it shows | notebook |",
         "|---|---|---|---|",
@@ -153,6 +158,8 @@ def _shown(folder: Path, profile: str, artifact: Artifact) -> list[str]:
     stem = folder / profile / artifact.name
     if not all((folder / profile / name).is_file() for name in artifact.files):
         return [f"`{artifact.name}` was not made in this profile."]
+    if artifact.kind == "page":
+        return [f"[{artifact.shows}]({profile}/{artifact.name}.html)"]
     if artifact.kind == "table":
         return stem.with_suffix(".md").read_text().splitlines()
     caption = json.loads(stem.with_suffix(".json").read_text())["caption"]

@@ -23,6 +23,8 @@ CASES = {
     AS_IS: "noise of the sensor itself, no reference",
 }
 """What the noise cases are called in print."""
+REMOTE_SENSING = ("houston2018", "eo1", "gf5", "remote", "real-noise")
+"""The data sets of the catalogue that are remote sensing."""
 
 
 def describe_data(dataset: str) -> str:
@@ -30,6 +32,13 @@ def describe_data(dataset: str) -> str:
     entry = DATASETS[dataset]
     stand_in = f", standing in for {entry.stand_in}" if entry.stand_in else ""
     return f"Data: {entry.title}{stand_in}."
+
+
+def describe_place(dataset: str) -> str:
+    """A sentence for close-range scenes that take the place of remote-sensing ones; empty for remote-sensing scenes."""
+    if dataset in REMOTE_SENSING:
+        return ""
+    return "These are no remote-sensing scenes; they only show that the comparison runs."
 
 
 def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:

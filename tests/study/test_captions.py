@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from decsc_core.noise import CASES
-from decsc_core.scenes import Scene
+from decsc_core.scenes import DATASETS, Scene
 from decsc_core.study import captions, evaluate, paper
 
 STORY = {
@@ -96,3 +96,9 @@ def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
     traced = captions.provenance(rows, tmp_path)
     assert traced["cases"] == ["corr", "mixture"] and traced["crop"] == 12
     assert traced["scenes"]["north"] == Scene(scene.cube[4:16, 3:15], "north").sha256()
+
+
+def test_scenes_of_another_kind_are_told():
+    assert "no remote-sensing scenes" in captions.describe_place("photos")
+    assert captions.describe_place("remote") == captions.describe_place("real-noise") == ""
+    assert set(captions.REMOTE_SENSING) < set(DATASETS)

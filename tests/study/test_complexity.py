@@ -97,7 +97,7 @@ def test_an_untrained_network_has_no_score():
 
 
 def test_the_published_networks_beside_the_papers_count():
-    table = complexity.gmacs_by_size(["sst", "qrnn3d"], (64, 128), {}).set_index("method")
+    table = complexity.gmacs_by_size(["sst", "qrnn3d"], (64, 128)).set_index("method")
     assert table.loc["SST", "64 x 64"] == pytest.approx(18.73, rel=0.01)
     assert table.loc["SST", "128 x 128"] == pytest.approx(4 * table.loc["SST", "64 x 64"], rel=0.01)
     assert table.loc["SST", "paper, FLOPs [G]"] == 67.61 and np.isnan(table.loc["QRNN3D", "paper, FLOPs [G]"])

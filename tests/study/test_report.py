@@ -1,0 +1,131 @@
+"""study.report: cells beside ours with reasons, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from decsc_core.study import report
+from decsc_core.study.artifacts import Artifact
+from decsc_core.study.complexity import PUBLISHED
+from decsc_core.study.figures import save_figure, save_table
+
+CASES, METHODS = ["gauss-95", "corr"], ["noisy", "decsc"]
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return pd.DataFrame([
+        {"dataset": "cave", "case": case, "method": method, "scene": scene, "psnr": psnr, "ssim": 0.9, "sam": 0.1,
+         "weights": "abc" if method == "decsc" else "", "code": "1.0"}
+        for case in CASES
+        for method in METHODS
+        for scene, psnr in (("a", 40.0), ("b", 50.0))
+    ])
+
+
+def cell(cells: pd.DataFrame, case: str, method: str, metric: str) -> pd.Series:
+    (row,) = cells.query("case == @case and method == @method and metric == @metric").iloc
+    return row
+
+
+def test_every_printed_cell_is_there_with_ours_or_a_reason(rows):
+    cells = report.beside(2, report.measured(rows), CASES, METHODS)
+    assert len(cells) == 5 * 14 * 3 and cells["provenance"].str.len().gt(0).all()
+    ours = cell(cells, "gauss-95", "decsc", "psnr")
+    assert (ours["paper"], ours["ours"], ours["difference"]) == (45.64, 45, pytest.approx(-0.64))
+    assert ours["provenance"] == "cave, 2 scenes, weights abc, code 1.0"
+    assert cell(cells, "corr", "noisy", "sam")["provenance"] == "cave, 2 scenes, code 1.0"
+    reasons = {
+        ("gauss-15", "decsc"): "noise case not run in this profile",
+        ("corr", "bm4d"): "not run in this profile",
+        ("corr", "sst"): "no weights: not trained in this profile",
+    }
+    for (case, method), reason in reasons.items():
+        absent = cell(cells, case, method, "ssim")
+        assert np.isnan(absent["ours"]) and np.isnan(absent["difference"]) and absent["provenance"] == reason
+
+
+def test_of_table_5_only_the_whole_model_is_there(rows):
+    cells = report.beside(5, report.measured(rows), CASES, METHODS)
+    assert cell(cells, "gauss-95", "decsc", "ssim")["difference"] == pytest.approx(0.9 - 0.9848)
+    assert cell(cells, "gauss-95", "no-swin", "psnr")["provenance"] == "no network was trained without this module"
+
+
+def test_seconds_of_another_machine_get_no_difference(tmp_path):
+    columns = ["method", "network", "parameters", "seconds", "copies"]
+    costs = [
+        ("BM4D", "", None, 4.0, None),
+        ("DECSC", PUBLISHED, 4_295_152, 3.0, "1 of 49"),
+        ("DECSC", "small.safetensors", 723_112, 6.0, "9 of 9"),
+        ("HSDT", PUBLISHED, 521_158, 1.0, None),
+    ]
+    given = {"size": 64, "device": "cpu"}
+    save_table(pd.DataFrame(costs, columns=columns), "table4_complexity", tmp_path, caption="c", provenance=given)
+    counts = pd.DataFrame({"method": ["DECSC", "HSDT"], "128 x 128": [8862.0, 48.6]})
+    save_table(counts, "table4_gmacs", tmp_path, caption="c", provenance={})
+    cells = report.beside(4, report.measured_costs(tmp_path), CASES, METHODS)
+    assert cell(cells, "gauss-95", "decsc", "parameters_m")["difference"] == pytest.approx(0.005152)
+    assert cell(cells, "gauss-95", "decsc", "flops_g")["difference"] == pytest.approx(8862 - 56_390)
+    seconds = cell(cells, "gauss-95", "decsc", "seconds")
+    assert seconds["ours"] == 3 and np.isnan(seconds["difference"])
+    assert "64 x 64 pixels on cpu, 1 of 49 shifted copies" in seconds["provenance"]
+    assert cell(cells, "gauss-95", "bm4d", "seconds")["ours"] == 4
+    assert len(cells) == 42
+
+
+def test_a_table_is_laid_out_with_the_digits_of_the_paper(rows):
+    wide = report.layout(report.beside(2, report.measured(rows), CASES, METHODS))
+    assert len(wide) == 70
+    first = wide[(wide["", "Case"] == "gauss-95") & (wide["", "Method"] == "DECSC")].iloc[0]
+    assert list(first["MPSNR [dB]"]) == ["45.64", "45.00", "-0.64"]
+    assert list(first["SAM [rad]"]) == ["0.0387", "0.1000", "+0.0613"]
+    absent = wide[wide["", "Method"] == "SST"].iloc[0]
+    assert list(absent["SSIM"]) == ["0.9938", "–", "–"]
+    assert absent["", "Provenance, or why there is no number"] == "no weights: not trained in this profile"
+
+
+class Reader(HTMLParser):
+    """What a page refers to, and whether every tag is closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.references, self.open, self.words = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.references += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path, rows):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    save_figure(figure, "fig_x", tmp_path, caption="A < B & C", provenance={"seed": 3})
+    save_table(pd.DataFrame({"method": ["TV"], "psnr": [30.12345]}), "table_y", tmp_path, caption="t", provenance={})
+    shown = [Artifact(f"{name}", kind, "03_x", "", "z") for name, kind in (("fig_x", "figure"), ("table_y", "table"))]
+    blocks = [report.published(artifact, tmp_path) for artifact in shown]
+    blocks.append(report.published(Artifact("fig_gone", "figure", "09_z", "", "z"), tmp_path))
+    cells = report.beside(2, report.measured(rows), CASES, METHODS)
+    first = report.Section("Table II <1>", [report.table(report.layout(cells), "c")])
+    path = report.save_page([first, report.Section("Rest", blocks)], "report", tmp_path, title="T", data=cells)
+    page = Reader(path.read_text())
+    assert not page.open and page.references[:2] == ["#s1", "#s2"]
+    assert [reference.split(",")[0] for reference in page.references[2:]] == ["data:image/png;base64"]
+    words = " ".join(page.words)
+    for expected in ("Table II <1>", "A < B & C", '"seed": 3', "30.12", "45.64", "fig_gone was not made"):
+        assert expected in words
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "report.csv"), cells)
+    assert json.loads((tmp_path / "fig_x.json").read_text())["caption"] == "A < B & C"
