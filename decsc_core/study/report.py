@@ -132,10 +132,12 @@ def text(words: str) -> Markup:
 
 
 def table(frame: pd.DataFrame, caption: str = "") -> Markup:
-    """A table with a caption; numbers are shown as in our other tables."""
-    shown = frame if isinstance(frame.columns, pd.MultiIndex) else tables.shown(frame)
+    """A table, from `layout` or with numbers that are shown as in our other tables, with a caption."""
+    laid_out = isinstance(frame.columns, pd.MultiIndex)
+    shown = frame if laid_out else tables.shown(frame)
+    classes = "cells" if laid_out else ""
     return Markup('<figure><figcaption>{}</figcaption><div class="wide">{}</div></figure>').format(
-        caption, Markup(shown.to_html(index=False, border=0, na_rep="–"))
+        caption, Markup(shown.to_html(index=False, border=0, na_rep="–", classes=classes))
     )
 
 
@@ -178,8 +180,9 @@ h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; border-top: 1px solid #ccc; 
 p, figcaption { max-width: 48rem; } figure { margin: 1.5rem 0 0.5rem; } figcaption { color: #444; font-size: 0.9rem; }
 img { max-width: 100%; } .wide { overflow-x: auto; } nav a { margin-right: 1rem; white-space: nowrap; }
 table { border-collapse: collapse; font-size: 0.8rem; font-variant-numeric: tabular-nums; margin-top: 0.5rem; }
-th, td { padding: 0.15rem 0.6rem; text-align: right; border-bottom: 1px solid #eee; }
-th:first-child, td:first-child, td:nth-child(2), td:last-child { text-align: left; }
+th, td { padding: 0.15rem 0.6rem; text-align: left; border-bottom: 1px solid #eee; }
+.cells td, .cells th { text-align: right; white-space: nowrap; }
+.cells td:nth-child(-n+2), .cells td:last-child, .cells th:last-child { text-align: left; }
 tbody tr:hover { background: #f4f7fa; } pre { font-size: 0.75rem; overflow-x: auto; } summary { color: #0072b2; }
 </style>
 </head>
