@@ -76,8 +76,8 @@ def flops(counts: pd.DataFrame) -> Fault:
     ratios = {f"paper / {size}": own["paper, FLOPs [G]"] / own[size] for size in ("128 x 128", "512 x 512")}
     return Fault(
         "The FLOPs of Table IV are those of a 128 x 128 tile, counted by layers",
-        "The times of Table IV are for 512 x 512 pixels. Its FLOPs of SST, TRQ3D and SERT are the multiply-accumulates "
-        "of 128 x 128 pixels, less what a profiler that only knows standard layers does not see (attention products). "
+        "The test images have 512 x 512 pixels. The FLOPs of SST, TRQ3D and SERT in Table IV are the "
+        "multiply-accumulates for 128 x 128 pixels, less what a profiler that only knows standard layers does not see (attention products). "
         "The same profiler sees next to nothing of T3SC, whose convolutions are functional, so its entry is hundreds "
         "of times too small; and it charges DECSC's strided transposed convolutions at their output, so DECSC's "
         "entries are about six times too large. MTSNN++ is our reconstruction, so its ratio says nothing about the "

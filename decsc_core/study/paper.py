@@ -44,8 +44,9 @@ def cells() -> pd.DataFrame:
     """Every number of Tables II to V, a row a cell, in the order of print: table (2 to 5), case, method, metric, value.
 
     Tables II and III: means over 50 ICVL scenes, and one crop of Houston 2018; psnr [dB], ssim, sam [rad]. Table IV:
-    psnr, parameters_m [10^6], seconds for 512 x 512 pixels, flops_g [10^9] for 128 x 128 (see notebook 12); a method
-    without a number has no row. Table V: the methods are the keys of `ABLATIONS`.
+    psnr, parameters_m [10^6], seconds, flops_g [10^9]; a method without a number has no row. It does not say for how
+    many pixels; the test images have 512 x 512, and on its FLOPs see notebook 12. Table V: the methods are the keys of
+    `ABLATIONS`.
     """
     return pd.read_csv(_TABLES)
 
