@@ -77,12 +77,12 @@ def flops(counts: pd.DataFrame) -> Fault:
     return Fault(
         "The FLOPs of Table IV are those of a 128 x 128 tile, counted by layers",
         "The test images have 512 x 512 pixels. The FLOPs of SST, TRQ3D and SERT in Table IV are the "
-        "multiply-accumulates for 128 x 128 pixels, less what a profiler that only knows standard layers does not see (attention products). "
-        "The same profiler sees next to nothing of T3SC, whose convolutions are functional, so its entry is hundreds "
-        "of times too small; and it charges DECSC's strided transposed convolutions at their output, so DECSC's "
-        "entries are about six times too large. MTSNN++ is our reconstruction, so its ratio says nothing about the "
-        "paper. DECSC is counted with the evaluations of f that follow from the paper's own number, 21 with Swin and "
-        "25 with VMamba.",
+        "multiply-accumulates for 128 x 128 pixels, less what a profiler that only knows standard layers does not see "
+        "(attention products). The same profiler sees next to nothing of T3SC, whose convolutions are functional, so "
+        "its entry is hundreds of times too small; and it charges DECSC's strided transposed convolutions at their "
+        "output, so DECSC's entries are about six times too large. MTSNN++ is our reconstruction, so its ratio says "
+        "nothing about the paper. DECSC is counted with the evaluations of f that follow from the paper's own number, "
+        "21 with Swin and 25 with VMamba.",
         own.assign(**ratios),
     )
 
