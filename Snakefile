@@ -41,6 +41,7 @@ NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
+WIDGETS = code("widgets/*.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
 PEERS = code("networks/*.py", "weights.py", "denoisers/base.py", "denoisers/learned.py", "denoisers/tiling.py")
 BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
@@ -120,7 +121,7 @@ rule all:
     input:
         expand(
             f"{RUNS}/notebooks/{{name}}.ipynb",
-            name=["00_method", "01_scenes_and_noise", "02_train", "03_close_range", "08_convergence"],
+            name=["00_method", "01_scenes_and_noise", "02_train", "03_close_range", "08_convergence", "11_explore"],
         ),
 
 
@@ -158,6 +159,7 @@ rule method:
     input:
         NETWORK,
         code("noise.py", "study/paper_code.py", "study/train.py"),
+        WIDGETS,
         notebook="notebooks/00_method.ipynb",
     output:
         table("table1_notation"),
@@ -180,6 +182,7 @@ rule scenes_and_noise:
     input:
         DATA,
         DRAWING,
+        WIDGETS,
         notebook="notebooks/01_scenes_and_noise.ipynb",
     output:
         table("table_scenes"),
@@ -264,7 +267,7 @@ rule convergence:
         DATA,
         DRAWING,
         method_files("decsc"),
-        code("study/convergence.py"),
+        WIDGETS,
         notebook="notebooks/08_convergence.ipynb",
     output:
         figure("fig12_convergence", "csv"),
@@ -283,5 +286,33 @@ rule convergence:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/08_convergence.log",
+    shell:
+        NOTEBOOK
+
+
+rule explore:
+    """The explorers, and what they begin with as a figure."""
+    input:
+        DATA,
+        DRAWING,
+        method_files("decsc"),
+        WIDGETS,
+        notebook="notebooks/11_explore.ipynb",
+    output:
+        figure("fig_explore"),
+        executed=f"{RUNS}/notebooks/11_explore.ipynb",
+    params:
+        values=parameters(
+            dataset=config["dataset"],
+            case=config["case"],
+            weights=from_notebooks("".join(configured_weights("decsc"))),
+        ),
+    threads: config["threads"]
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/11_explore.log",
     shell:
         NOTEBOOK
