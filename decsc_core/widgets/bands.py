@@ -8,8 +8,8 @@ import numpy as np
 from decsc_core import metrics
 from decsc_core.study.figures import COLOURS
 from decsc_core.study.paper import label
-from decsc_core.widgets.bench import STYLE, Bench
-from decsc_core.widgets.explorer import WRAP, Explorer, Facts, View, slider
+from decsc_core.widgets.bench import WRAP, Bench
+from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, show_anew, slider
 from decsc_core.widgets.picture import Panel, Plot, enlarge, mark
 
 LINES = {"Clean": ("black", 1.4), "Noisy": ("0.6", 0.8)}
@@ -32,11 +32,13 @@ class BandExplorer(Explorer):
         self.row, self.column = (slider(name, 0, low=0) for name in ("Row", "Column"))
         self.rows, self.columns = (
             widgets.IntRangeSlider(
-                value=(0, 1), min=0, max=1, description=name, style=STYLE, layout=widgets.Layout(width="22em")
+                value=(0, 1), min=0, max=1, description=name, style={"description_width": "8em"},
+                layout=widgets.Layout(width="25em"),
             )
-            for name in ("Zoom rows", "columns")
+            for name in ("Zoom rows", "Zoom columns")
         )
-        self.panels = [Panel("25%" if restore else "33%") for _ in range(4 if restore else 3)]
+        self._places = widgets.HBox([self.row, self.column, self.rows, self.columns], layout=WRAP)
+        self.panels = [Panel() for _ in range(4 if restore else 3)]
         self.plot, self.facts = Plot(10.4, 2.6, (1.35, 1, 1)), Facts()
         for panel in self.panels:
             panel.picture.on_point(self._point)
@@ -44,8 +46,8 @@ class BandExplorer(Explorer):
             bench,
             [
                 self.view.box,
-                widgets.HBox([self.row, self.column, self.rows, self.columns], layout=WRAP),
-                widgets.HBox(self.panels),
+                self._places,
+                widgets.HBox(self.panels, layout=LEVEL),
                 self.facts,
                 self.plot,
             ],
@@ -70,6 +72,7 @@ class BandExplorer(Explorer):
             if window.max != length:
                 window.max, at.max = length, length - 1
                 window.value, at.value = (0, length), length // 2
+                show_anew(self._places)
 
     def _point(self, row: float, column: float) -> None:
         """Choose the pixel at these shares of a picture's height and width."""
@@ -106,8 +109,7 @@ class BandExplorer(Explorer):
         self.facts.show(
             f"{self.bench.band_name(band).capitalize()}, pixel ({pixel[0]}, {pixel[1]}): {told}, "
             f"error {values[self._last] - values['Clean']:+.3f}",
-            band=view.band.value, row=pixel[0], column=pixel[1], bands=" ".join(str(b + 1) for b in view.chosen),
-            rows="{} {}".format(*window[0]), columns="{} {}".format(*window[1]),
+            row=pixel[0], column=pixel[1], rows="{} {}".format(*window[0]), columns="{} {}".format(*window[1]), **view.facts,
             **{f"value_{name.lower()}": f"{value:.4f}" for name, value in values.items()},
         )
         self._draw_curves(pixel, band)

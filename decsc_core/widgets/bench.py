@@ -41,9 +41,11 @@ CASES = {
     "Gaussian, Eq. (26)": "corr",
 }
 """The noise cases to choose from; the three Gaussian cases of the paper are one of three levels."""
+HIGHEST = 100
+"""The highest noise level to choose."""
 EVALUATIONS = 40
 """Most evaluations of f in a trace."""
-WIDE = widgets.Layout(width="100%")
+WRAP = widgets.Layout(flex_flow="row wrap", grid_gap="4px 12px")
 STYLE = {"description_width": "5.5em"}
 
 
@@ -87,6 +89,10 @@ class Status(widgets.HTML):
         """Say `text` for the time of a `with`; the line is empty afterwards, unless that failed."""
         self.value = f"<span class='decsc-busy'>{escape(text)} …</span>"
         yield
+        self.clear()
+
+    def clear(self) -> None:
+        """Say nothing."""
         self.value = ""
 
     def fail(self, error: BaseException) -> None:
@@ -158,12 +164,14 @@ class Bench(widgets.VBox):
             raise ValueError(f"side={side} must be at least 1 pixel")
         super().__init__()
         level = LEVELS[case] if level is None else level
+        if not 0 <= level <= HIGHEST:
+            raise ValueError(f"the noise level must be at least 0 and at most {HIGHEST}, not {level}")
         case = {"mixture": "mixture-disjoint"}.get(case, "gauss-95" if case.startswith("gauss") else case)
         self._weights_file = weights
         known = [(entry.title, name) for name, entry in DATASETS.items()]
         if dataset not in (FILE, *DATASETS):
             raise SceneError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)} and {FILE!r}")
-        row = {"style": STYLE, "layout": widgets.Layout(width="19em")}
+        row = {"style": STYLE, "layout": widgets.Layout(width="22em")}
         self.dataset = widgets.Dropdown(options=[*known, ("a file …", FILE)], value=dataset, description="Data", **row)
         self.scene = widgets.Dropdown(description="Scene", **row)
         self.path = widgets.Text(
@@ -171,11 +179,12 @@ class Bench(widgets.VBox):
             layout=widgets.Layout(width="38em"),
         )
         self.side = widgets.Dropdown(
-            options=[(f"central {n} × {n}", n) for n in sorted({*SIDES, side})], value=side, description="Pixels", **row
+            options=[(f"central {n} × {n}", n) for n in sorted({*SIDES, side})], value=side, description="Pixels", style=STYLE,
+            layout=widgets.Layout(width="17em"),
         )
         self.case = widgets.Dropdown(options=CASES, value=case, description="Noise", **row)
         self.level = widgets.FloatSlider(
-            level, min=0, max=100, step=1, description="Level σ", readout_format=".4g", continuous_update=False, **row
+            level, min=0, max=HIGHEST, step=1, description="Level σ", readout_format=".4g", continuous_update=False, **row
         )
         self.seed = widgets.BoundedIntText(seed, min=0, max=2**31, description="Seed", style=STYLE, layout={"width": "11em"})
         self.status, self.about = Status(), widgets.HTML()
@@ -195,8 +204,8 @@ class Bench(widgets.VBox):
         for control in (self.scene, self.path, self.side, self.level, self.seed):
             control.observe(self._change, "value")
         self.children = (
-            widgets.HBox([self.dataset, self.scene, self.path, self.side], layout=widgets.Layout(flex_flow="row wrap")),
-            widgets.HBox([self.case, self.level, self.seed], layout=widgets.Layout(flex_flow="row wrap")),
+            widgets.HBox([self.dataset, self.scene, self.path, self.side], layout=WRAP),
+            widgets.HBox([self.case, self.level, self.seed], layout=WRAP),
             self.about,
             widgets.HBox([self.progress, self.status]),
         )

@@ -7,8 +7,8 @@ import numpy as np
 
 from decsc_core import metrics
 from decsc_core.model.dictionary import SPECTRAL_KERNEL
-from decsc_core.widgets.bench import Bench
-from decsc_core.widgets.explorer import WRAP, Explorer, Facts, View, slider
+from decsc_core.widgets.bench import WRAP, Bench
+from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, slider
 from decsc_core.widgets.picture import MARK, Panel, coloured, enlarge, signed
 
 GRID_SIDE = 640
@@ -22,19 +22,20 @@ class DictionaryExplorer(Explorer):
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
         config = bench.model.config
         self.which = widgets.ToggleButtons(
-            options=[("K: shared, an atom a band", "K"), ("D: unshared, atoms of 3 slices", "D")], style={"button_width": "16em"}
+            options=[("K: shared, an atom a band", "K"), ("D: unshared, 3 slices an atom", "D")], style={"button_width": "17em"}
         )
-        self.rank = slider("Rank in use", config.shared_atoms)
+        self.rank = slider("Rank", config.shared_atoms)
+        self._rank_box = widgets.Box([self.rank])
         self.slice = slider("Slice of D", SPECTRAL_KERNEL)
         self.view = View()
         self.grid = Panel("40%")
-        self.panels = [Panel("33%") for _ in range(3)]
+        self.panels = [Panel() for _ in range(3)]
         self.facts = Facts()
         self.grid.picture.on_point(self._point)
         super().__init__(
             bench,
             [
-                widgets.HBox([self.which, self.rank, self.slice], layout=WRAP),
+                widgets.HBox([self.which, self._rank_box, self.slice], layout=WRAP),
                 self.view.box,
                 self.facts,
                 widgets.HBox([self.grid, widgets.HBox(self.panels, layout=widgets.Layout(width="60%"))]),
@@ -73,6 +74,7 @@ class DictionaryExplorer(Explorer):
             self._held = True
             self.rank.max = len(order)
             self._held = False
+            show_anew(self._rank_box)
         rank = self.rank.value
         atom = int(order[rank - 1])
         self.slice.layout.visibility = "visible" if which == "D" else "hidden"
@@ -98,7 +100,7 @@ class DictionaryExplorer(Explorer):
             f"{use[atom] / use.sum():.1%} of what all atoms of {which} add one by one. "
             f"Without it {without:.2f} dB, with it {with_it:.2f} dB.",
             which=which, rank=rank, atom=atom + 1, use=f"{use[atom]:.5f}", without=f"{without:.3f}", with_it=f"{with_it:.3f}",
-            band=" ".join(str(b + 1) for b in view.chosen), slice=self.slice.value,
+            slice=self.slice.value, **view.facts,
         )
 
 

@@ -9,13 +9,14 @@ import ipywidgets as widgets
 import numpy as np
 
 from decsc_core.study.figures import display_bands, false_colour
-from decsc_core.widgets.bench import STYLE, Bench, guarded
+from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
 from decsc_core.widgets.picture import as_bytes, grey, signed
 
 CONTRAST = (0.5, 99.5)
 """Percentiles of the clean band that are shown black and white."""
+LEVEL = widgets.Layout(align_items="flex-end")
+"""Of panels side by side: their pictures stand on one line, however long their captions are."""
 GREY, COLOUR = "one band", "false colour"
-WRAP = widgets.Layout(flex_flow="row wrap", grid_gap="4px 12px")
 
 
 class Facts(widgets.HTML):
@@ -100,9 +101,9 @@ class View:
     """
 
     def __init__(self) -> None:
-        self.kind = widgets.ToggleButtons(options=[GREY, COLOUR], style={"button_width": "7em"})
+        self.kind = widgets.ToggleButtons(options=[GREY, COLOUR], style={"button_width": "9em"})
         self.band = slider("Band", 1, width="22em")
-        self.red, self.green, self.blue = (slider(name, 1, width="16em") for name in ("Red", "Green", "Blue"))
+        self.red, self.green, self.blue = (slider(name, 1, width="19em") for name in ("Red", "Green", "Blue"))
         self.controls = [self.kind, self.band, self.red, self.green, self.blue]
         self.box = widgets.VBox([
             widgets.HBox([self.band, self.kind], layout=WRAP), widgets.HBox([self.red, self.green, self.blue], layout=WRAP),
@@ -114,6 +115,11 @@ class View:
         chosen = [self.band] if self.kind.value == GREY else [self.red, self.green, self.blue]
         return [control.value - 1 for control in chosen]
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Which band is chosen and which are shown, from 1, for `Facts.show`."""
+        return {"band": self.band.value, "bands": " ".join(str(band + 1) for band in self.chosen)}
+
     def take(self, clean: np.ndarray, wavelengths: np.ndarray | None) -> None:
         """Look at a cube (H, W, B); a number of bands that is as before leaves the controls where they are."""
         self.clean, bands = clean, clean.shape[2]
@@ -121,6 +127,7 @@ class View:
             for control, band in zip(self.controls[1:], (bands // 2, *display_bands(bands, wavelengths))):
                 control.max = bands
                 control.value = band + 1
+            show_anew(self.box)
 
     def picture(self, cube: np.ndarray) -> np.ndarray:
         """8-bit grey or colour of a cube like the clean one."""
@@ -151,3 +158,9 @@ class View:
 def slider(name: str, high: int, *, low: int = 1, width: str = "22em", **more) -> widgets.IntSlider:
     """A slider of whole numbers from `low` to `high`, at `low`."""
     return widgets.IntSlider(low, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width=width), **more)
+
+
+def show_anew(box: widgets.Box) -> None:
+    """Show the sliders of a box anew after a change of their ranges: until then Home and End keep to the old ones (noUiSlider)."""
+    children, box.children = box.children, ()
+    box.children = children

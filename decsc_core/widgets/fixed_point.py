@@ -8,8 +8,8 @@ from matplotlib.ticker import NullLocator
 
 from decsc_core.study.convergence import METHODS, TOLERANCE
 from decsc_core.study.figures import COLOURS
-from decsc_core.widgets.bench import STYLE, Bench, guarded
-from decsc_core.widgets.explorer import WRAP, Explorer, Facts, View, slider
+from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
+from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, show_anew, slider
 from decsc_core.widgets.picture import Panel, Plot, enlarge, signed
 
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, TOLERANCE, 3e-4, 1e-4)
@@ -26,21 +26,22 @@ class FixedPointExplorer(Explorer):
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
         config = bench.model.config
         self.solver = widgets.ToggleButtons(
-            options=[(name.capitalize(), name) for name in METHODS], value="anderson", style={"button_width": "6em"}
+            options=[(name.capitalize(), name) for name in METHODS], value="anderson", style={"button_width": "8em"}
         )
         self.tolerance = widgets.SelectionSlider(
             options=[(f"{value:g}", value) for value in TOLERANCES], value=TOLERANCE, description="Tolerance", style=STYLE,
             continuous_update=False, layout=widgets.Layout(width="20em"),
         )
         self.window = widgets.Dropdown(description="Bands", style=STYLE, layout=widgets.Layout(width="16em"))
-        self.iterate = slider("Evaluations", 1, low=0, width="30em")
+        self.iterate = slider("Iterate", 1, low=0, width="36em")
+        self._iterate_box = widgets.Box([self.iterate])
         self.view = View()
         self.shared_atom = slider("Atom of S", config.shared_atoms)
         self.unshared_atom = slider("Atom of H", config.unshared_atoms)
         self.slice = slider("Slice of H", config.bands - 2)
-        self.panels = [Panel("25%") for _ in range(4)]
-        self.codes = [Panel("50%") for _ in range(2)]
-        self.plot, self.facts = Plot(5.6, 2.5, (1, 1)), Facts()
+        self.panels = [Panel() for _ in range(4)]
+        self.codes = [Panel() for _ in range(2)]
+        self.plot, self.facts = Plot(4.6, 2.3, (1, 1)), Facts()
         for axis, name in zip(self.plot.axes, ("MPSNR [dB]", "Relative residual")):
             axis.set(title=name, xlabel="Evaluations of f")
         self.plot.axes[1].set_yscale("log")
@@ -49,13 +50,13 @@ class FixedPointExplorer(Explorer):
             bench,
             [
                 widgets.HBox([self.solver, self.tolerance, self.window], layout=WRAP),
-                self.iterate,
+                self._iterate_box,
                 self.view.box,
                 self.facts,
-                widgets.HBox(self.panels),
+                widgets.HBox(self.panels, layout=LEVEL),
                 widgets.HBox([self.shared_atom, self.unshared_atom, self.slice], layout=WRAP),
                 widgets.HBox([
-                    widgets.HBox(self.codes, layout=widgets.Layout(width="50%")),
+                    widgets.HBox(self.codes, layout=widgets.Layout(width="50%", align_items="flex-end")),
                     widgets.Box([self.plot], layout=widgets.Layout(width="50%")),
                 ]),
             ],
@@ -87,6 +88,7 @@ class FixedPointExplorer(Explorer):
             finally:
                 self._held = False
             self._draw()
+            self.status.clear()
 
     def _solve(self) -> None:
         """Solve as the controls ask, and look at the last iterate."""
@@ -94,6 +96,7 @@ class FixedPointExplorer(Explorer):
         self.view.take(trace.clean, trace.wavelengths)
         self.iterate.max = len(trace.iterates) - 1
         self.iterate.value = self.iterate.max
+        show_anew(self._iterate_box)
 
     def _draw(self) -> None:
         trace, k, view = self.trace, self.iterate.value, self.view
@@ -104,7 +107,7 @@ class FixedPointExplorer(Explorer):
         psnr, residual = (float(trace.curve[name].iloc[k]) for name in ("psnr", "worst"))
         self.panels[0].show(enlarge(view.picture(image)), f"<b>Reconstruction</b> {psnr:.2f} dB")
         self.panels[1].show(enlarge(view.picture(shared)), "<b>GIC</b>, shared: K ⊗ S")
-        self.panels[2].show(enlarge(view.difference(unshared)), "<b>LSU</b>, unshared: D ⋆ H, grey = 0")
+        self.panels[2].show(enlarge(view.difference(unshared)), "<b>LSU</b>, unshared: D ⋆ H")
         self.panels[3].show(enlarge(step), f"<b>Update</b>, white = +{largest:.2g}")
 
         S, H = (codes[0].numpy() for codes in trace.problem.layer.unpack(trace.iterates[k]))
@@ -118,10 +121,10 @@ class FixedPointExplorer(Explorer):
         small = [float((np.abs(codes) < SMALL * np.abs(codes).max()).mean()) for codes in (S, H)]
         self.facts.show(
             f"After {k} of {len(trace.iterates) - 1} evaluations: {psnr:.2f} dB, relative residual {residual:.2g}. "
-            f"Zeros: S {zeros[0]:.1%}, H {zeros[1]:.1%}; below {SMALL:.0%} of the largest code: S {small[0]:.0%}, H {small[1]:.0%}.",
+            f"Zeros: S {zeros[0]:.1%}, H {zeros[1]:.1%}; smaller than {SMALL:.0%} of the largest: S {small[0]:.0%}, H {small[1]:.0%}.",
             iterate=k, psnr=f"{psnr:.4f}", residual=f"{residual:.3e}", zeros_s=f"{zeros[0]:.4f}", zeros_h=f"{zeros[1]:.4f}",
-            solver=self.solver.value, tolerance=f"{self.tolerance.value:g}", atoms=f"{atoms[0]} {atoms[1]} {self.slice.value}",
-            band=" ".join(str(band + 1) for band in view.chosen),
+            solver=self.solver.value, first=self.window.value + 1, tolerance=f"{self.tolerance.value:g}", atoms=f"{atoms[0]} {atoms[1]} {self.slice.value}",
+            **view.facts,
         )
         curve = trace.curve
         for axis, name in enumerate(("psnr", "worst")):

@@ -9,8 +9,8 @@ import numpy as np
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.paper import label
-from decsc_core.widgets.bench import STYLE, Bench, guarded
-from decsc_core.widgets.explorer import WRAP, Explorer, Facts, View, slider
+from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
+from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, slider
 from decsc_core.widgets.picture import MARK, Panel, as_bytes, coloured, enlarge
 
 SWIPE_SIDE = 560
@@ -30,7 +30,7 @@ class MethodExplorer(Explorer):
         self.divider.value = 50
         self.view = View()
         self.swipe, self.facts, self.table = Panel("55%"), Facts(), widgets.HTML()
-        self.maps = [Panel("33%") for _ in range(3)]
+        self.maps = [Panel() for _ in range(3)]
         self.swipe.picture.on_point(self._point)
         super().__init__(
             bench,
@@ -41,7 +41,7 @@ class MethodExplorer(Explorer):
                 widgets.HBox([
                     self.swipe, widgets.VBox([self.table, self.facts], layout=widgets.Layout(width="45%", padding="0 0 0 16px")),
                 ]),
-                widgets.HBox(self.maps),
+                widgets.HBox(self.maps, layout=LEVEL),
             ],
             [self.divider, *self.view.controls],
             in_view,
@@ -58,6 +58,7 @@ class MethodExplorer(Explorer):
     def _choose(self, change: dict) -> None:
         self._compute()
         self._draw()
+        self.status.clear()
 
     def _compute(self) -> None:
         """Run both methods and the network, and show what does not change with the view: scores and error maps."""
@@ -94,10 +95,10 @@ class MethodExplorer(Explorer):
         self.swipe.show(image, f"<b>{names[0]}</b> left of the line, <b>{names[1]}</b> right of it")
         psnr = [result.scores["psnr"] for result in self.results]
         self.facts.show(
-            f"Drag the line, or move the slider. {names[1]} is {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. Where the spread is large, "
-            f"so is the error, more or less: their correlation over the pixels is {self._agreement:.2f}.",
+            f"{names[1]}: {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. Drag the line, or move the slider. Does {label(self.bench.method)} know "
+            f"where it errs? Its spread and its error have a correlation of {self._agreement:.2f} over the pixels.",
             left=self.shown[0], right=self.shown[1], divider=self.divider.value, psnr_left=f"{psnr[0]:.4f}",
-            psnr_right=f"{psnr[1]:.4f}", agreement=f"{self._agreement:.3f}", band=" ".join(str(b + 1) for b in view.chosen),
+            psnr_right=f"{psnr[1]:.4f}", agreement=f"{self._agreement:.3f}", **view.facts,
         )
 
 

@@ -77,11 +77,18 @@ class Picture(anywidget.AnyWidget):
 
 
 class Panel(widgets.VBox):
-    """A picture under its caption: `caption`, an HTML widget, and `picture`, a `Picture`."""
+    """A picture under its caption: `caption`, an HTML widget, and `picture`, a `Picture`.
 
-    def __init__(self, width: str) -> None:
+    Parameters
+    ----------
+    width : str, optional
+        In CSS; by default panels side by side are of one width.
+    """
+
+    def __init__(self, width: str = "") -> None:
         self.caption, self.picture = widgets.HTML(), Picture()
-        super().__init__([self.caption, self.picture], layout=widgets.Layout(width=width))
+        share = {"width": width} if width else {"flex": "1 1 0", "min_width": "0"}
+        super().__init__([self.caption, self.picture], layout=widgets.Layout(margin="0 6px 0 0", **share))
 
     def show(self, image: np.ndarray, caption: str) -> None:
         """Show 8-bit grey (H, W) or colour (H, W, 3) under a caption."""
@@ -168,9 +175,9 @@ def mark(image: np.ndarray, row: float, column: float) -> np.ndarray:
     """An 8-bit image as colour, with a cross around a place given as shares of its height and width."""
     image = coloured(image)
     y, x = int(row * image.shape[0]), int(column * image.shape[1])
-    for near, far in ((4, 12), (-12, -4)):
-        image[max(y, 0) : y + 2, max(x + near, 0) : max(x + far, 0)] = MARK
-        image[max(y + near, 0) : max(y + far, 0), max(x, 0) : x + 2] = MARK
+    for near, far in ((6, 22), (-22, -6)):
+        image[max(y - 1, 0) : y + 2, max(x + near, 0) : max(x + far, 0)] = MARK
+        image[max(y + near, 0) : max(y + far, 0), max(x - 1, 0) : x + 2] = MARK
     return image
 
 

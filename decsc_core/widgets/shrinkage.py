@@ -8,8 +8,8 @@ import torch
 
 from decsc_core.model.dictionary import soft_threshold
 from decsc_core.study.figures import COLOURS
-from decsc_core.widgets.bench import STYLE
-from decsc_core.widgets.explorer import WRAP, Facts
+from decsc_core.widgets.bench import STYLE, WRAP
+from decsc_core.widgets.explorer import Facts
 from decsc_core.widgets.picture import Plot
 
 REACH = 2.0
