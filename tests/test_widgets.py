@@ -1,4 +1,4 @@
-"""The explorers without a browser: what they show against what the floors below compute. In a browser: test_browser.py."""
+"""The explorers without a browser: what they show against what the floors below compute. See also test_browser.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 from decsc_core.study.figures import false_colour
 from decsc_core.weights import WeightsError
 from decsc_core.widgets import (
-    BandExplorer, Bench, DictionaryExplorer, FixedPointExplorer, MethodExplorer, ShrinkageExplorer, explore, picture,
+    BandExplorer,
+    Bench,
+    DictionaryExplorer,
+    FixedPointExplorer,
+    MethodExplorer,
+    ShrinkageExplorer,
+    explore,
+    picture,
 )
 
 BANDS, HEIGHT, WIDTH = 7, 24, 20
@@ -101,7 +108,10 @@ def test_a_bench_that_cannot_be_is_refused(arguments, message):
 def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
     before, version = bench.clean, bench.version
     (tmp_path / "b<b>.npy").write_bytes(b"nothing")
-    for path, message in (("/no/such.npy", "no such file"), (str(tmp_path / "b<b>.npy"), "b&lt;b&gt;.npy: cannot be read")):
+    for path, message in (
+        ("/no/such.npy", "no such file"),
+        (str(tmp_path / "b<b>.npy"), "b&lt;b&gt;.npy: cannot be read"),
+    ):
         bench.path.value = path
         assert message in bench.status.value and "\n" not in bench.status.value and "decsc-error" in bench.status.value
         assert bench.clean is before and bench.version == version
@@ -195,7 +205,11 @@ def test_bands_draw_the_spectra_and_the_profiles(bench):
     assert (explorer.row.value, explorer.column.value) == (12, WIDTH // 2)
     band = explorer.view.band.value - 1
     drawn = [{line.get_label(): line.get_ydata() for line in axis.lines} for axis in explorer.plot.axes]
-    for name, cube in (("Clean", bench.clean), ("Noisy", bench.noisy), ("DECSC", bench.estimate("decsc").estimate.cube)):
+    for name, cube in (
+        ("Clean", bench.clean),
+        ("Noisy", bench.noisy),
+        ("DECSC", bench.estimate("decsc").estimate.cube),
+    ):
         np.testing.assert_array_equal(drawn[0][name], cube[12, WIDTH // 2])
         np.testing.assert_array_equal(drawn[1][name], cube[..., band].mean(1, dtype=float))
         np.testing.assert_array_equal(drawn[2][name], cube[..., band].mean(0, dtype=float))
@@ -226,14 +240,20 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
     shared, unshared = trace.problem.parts(trace.iterates[k])
     step = shared + unshared - sum(trace.problem.parts(trace.iterates[k - 1]))
     times = round(picture.SIDE / HEIGHT)
-    for panel, levels in zip(explorer.panels, (
-        (shared + unshared - low) / (high - low), (shared - low) / (high - low), 0.5 + unshared / (high - low),
-        0.5 + 0.5 * step / np.abs(step[..., band]).max(),
-    )):
+    for panel, levels in zip(
+        explorer.panels,
+        (
+            (shared + unshared - low) / (high - low),
+            (shared - low) / (high - low),
+            0.5 + unshared / (high - low),
+            0.5 + 0.5 * step / np.abs(step[..., band]).max(),
+        ),
+    ):
         np.testing.assert_allclose(shown(panel)[::times, ::times] / 255, np.clip(levels[..., band], 0, 1), atol=0.003)
     for panel, codes in zip(explorer.codes, (S[2], H[1, 3])):
         image = shown(panel)
-        image = image[:: image.shape[0] // codes.shape[0], :: image.shape[1] // codes.shape[1]][: codes.shape[0], : codes.shape[1]]
+        times = round(picture.SIDE / max(codes.shape))
+        image = image[::times, ::times]
         np.testing.assert_allclose(image / 255, 0.5 + 0.5 * codes / np.abs(codes).max(), atol=0.003)
 
     explorer.solver.value = "picard"
@@ -282,7 +302,9 @@ def test_methods_are_swiped_and_scored(bench):
     assert facts["psnr-right"] == f"{metrics.mpsnr(bench.clean, right):.4f}"
     assert all(f"{value:.4f}" in text for value in (metrics.ssim(bench.clean, left), metrics.sam(bench.clean, right)))
     own = bench.estimate("decsc").estimate
-    error, spread = (np.sqrt(np.mean(np.square(cube, dtype=float), axis=2)) for cube in (own.cube - bench.clean, own.spread))
+    error, spread = (
+        np.sqrt(np.mean(np.square(cube, dtype=float), axis=2)) for cube in (own.cube - bench.clean, own.spread)
+    )
     assert float(facts["agreement"]) == pytest.approx(np.corrcoef(error.ravel(), spread.ravel())[0, 1], abs=0.001)
 
     explorer.left.value = "sst"

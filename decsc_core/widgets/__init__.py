@@ -15,7 +15,13 @@ from decsc_core.widgets.methods import MethodExplorer
 from decsc_core.widgets.shrinkage import ShrinkageExplorer
 
 __all__ = [
-    "BandExplorer", "Bench", "DictionaryExplorer", "FixedPointExplorer", "MethodExplorer", "ShrinkageExplorer", "explore",
+    "BandExplorer",
+    "Bench",
+    "DictionaryExplorer",
+    "FixedPointExplorer",
+    "MethodExplorer",
+    "ShrinkageExplorer",
+    "explore",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The band explorer: what the noise did to a band, a pixel's spectrum and the profiles, and what the network made of it."""
+"""The band explorer: what the noise did to a band, a pixel's spectrum and the profiles, and what DECSC made of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class BandExplorer(Explorer):
         self.row, self.column = (slider(name, 0, low=0) for name in ("Row", "Column"))
         self.rows, self.columns = (
             widgets.IntRangeSlider(
-                value=(0, 1), min=0, max=1, description=name, style={"description_width": "8em"},
+                value=(0, 1),
+                min=0,
+                max=1,
+                description=name,
+                style={"description_width": "8em"},
                 layout=widgets.Layout(width="25em"),
             )
             for name in ("Zoom rows", "Zoom columns")
@@ -44,13 +48,7 @@ class BandExplorer(Explorer):
             panel.picture.on_point(self._point)
         super().__init__(
             bench,
-            [
-                self.view.box,
-                self._places,
-                widgets.HBox(self.panels, layout=LEVEL),
-                self.facts,
-                self.plot,
-            ],
+            [self.view.box, self._places, widgets.HBox(self.panels, layout=LEVEL), self.facts, self.plot],
             [*self.view.controls, self.row, self.column, self.rows, self.columns],
             in_view,
         )
@@ -62,11 +60,15 @@ class BandExplorer(Explorer):
         if self._restore:
             self.cubes[label(bench.method)] = bench.estimate(bench.method).estimate.cube
         *_, self._last = self.cubes
-        self._psnr = {name: metrics.psnr_per_band(bench.clean, cube) for name, cube in self.cubes.items() if name != "Clean"}
+        self._psnr = {
+            name: metrics.psnr_per_band(bench.clean, cube) for name, cube in self.cubes.items() if name != "Clean"
+        }
         self.view.take(bench.clean, bench.wavelengths)
         known = bench.wavelengths is not None
         self._x = bench.wavelengths if known else np.arange(1, bench.clean.shape[2] + 1)
-        for axis, name in zip(self.plot.axes, ("Wavelength [nm]" if known else "Band", "Row [pixel]", "Column [pixel]")):
+        for axis, name in zip(
+            self.plot.axes, ("Wavelength [nm]" if known else "Band", "Row [pixel]", "Column [pixel]")
+        ):
             axis.set_xlabel(name)
         for at, window, length in zip((self.row, self.column), (self.rows, self.columns), bench.clean.shape):
             if window.max != length:
@@ -96,7 +98,9 @@ class BandExplorer(Explorer):
         error = self.cubes[self._last] - clean
         part = tuple(slice(*edges) for edges in window)
         centre = [(at + 0.5 - low) / (high - low) for at, (low, high) in zip(pixel, window)]
-        captions = {name: f"<b>{name}</b> {view.psnr(self._psnr[name]) if name in self._psnr else ''}" for name in self.cubes}
+        captions = {
+            name: f"<b>{name}</b> {view.psnr(self._psnr[name]) if name in self._psnr else ''}" for name in self.cubes
+        }
         captions["error"] = f"<b>Error</b> of {self._last}, grey = 0" if self._restore else "<b>Noise</b>, grey = 0"
         images = [*map(view.picture, self.cubes.values()), view.difference(error)]
         for panel, image, caption in zip(self.panels, images, captions.values()):
@@ -109,7 +113,11 @@ class BandExplorer(Explorer):
         self.facts.show(
             f"{self.bench.band_name(band).capitalize()}, pixel ({pixel[0]}, {pixel[1]}): {told}, "
             f"error {values[self._last] - values['Clean']:+.3f}",
-            row=pixel[0], column=pixel[1], rows="{} {}".format(*window[0]), columns="{} {}".format(*window[1]), **view.facts,
+            row=pixel[0],
+            column=pixel[1],
+            rows="{} {}".format(*window[0]),
+            columns="{} {}".format(*window[1]),
+            **view.facts,
             **{f"value_{name.lower()}": f"{value:.4f}" for name, value in values.items()},
         )
         self._draw_curves(pixel, band)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property, lru_cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +28,7 @@ from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import NOISY, noisy_cube
 from decsc_core.study.paper import label
+from decsc_core.widgets.status import Status, guarded
 
 FILE = "file"
 """The data set that stands for a file whose path is typed in."""
@@ -81,43 +80,6 @@ class Trace(NamedTuple):
     wavelengths: np.ndarray | None
 
 
-class Status(widgets.HTML):
-    """One line that says what is going on, or what went wrong."""
-
-    @contextmanager
-    def busy(self, text: str) -> Iterator[None]:
-        """Say `text` for the time of a `with`; the line is empty afterwards, unless that failed."""
-        self.value = f"<span class='decsc-busy'>{escape(text)} …</span>"
-        yield
-        self.clear()
-
-    def clear(self) -> None:
-        """Say nothing."""
-        self.value = ""
-
-    def fail(self, error: BaseException) -> None:
-        """Say what went wrong, in one line."""
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, KeyboardInterrupt):
-            told = "interrupted"
-        elif not isinstance(error, (ValueError, RuntimeError, OSError)):
-            told = f"{type(error).__name__}: {told}"
-        self.value = f"<span class='decsc-error' style='color:#b00020'>{escape(told)}</span>"
-
-
-def guarded(method: Callable) -> Callable:
-    """A method whose errors go to the `status` of its object: a callback of a widget has nowhere else to show them."""
-
-    @wraps(method)
-    def run(self, *changes) -> None:
-        try:
-            method(self, *changes)
-        except (Exception, KeyboardInterrupt) as error:
-            self.status.fail(error)
-
-    return run
-
-
 class Bench(widgets.VBox):
     """A scene, its noise, and what has been computed from them, under the controls that choose them.
 
@@ -155,8 +117,15 @@ class Bench(widgets.VBox):
     version = traitlets.Int(0)
 
     def __init__(
-        self, dataset: str = "photos", scene: str = "", *, case: str = "gauss-95", level: float | None = None,
-        seed: int = 0, side: int = 64, weights: str = "",
+        self,
+        dataset: str = "photos",
+        scene: str = "",
+        *,
+        case: str = "gauss-95",
+        level: float | None = None,
+        seed: int = 0,
+        side: int = 64,
+        weights: str = "",
     ) -> None:
         if case not in LEVELS:
             raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(LEVELS)}")
@@ -175,20 +144,37 @@ class Bench(widgets.VBox):
         self.dataset = widgets.Dropdown(options=[*known, ("a file …", FILE)], value=dataset, description="Data", **row)
         self.scene = widgets.Dropdown(description="Scene", **row)
         self.path = widgets.Text(
-            description="File", placeholder="path of a .hdr, .tif, .mat, .npy, .npz", continuous_update=False, style=STYLE,
+            description="File",
+            placeholder="path of a .hdr, .tif, .mat, .npy, .npz",
+            continuous_update=False,
+            style=STYLE,
             layout=widgets.Layout(width="38em"),
         )
         self.side = widgets.Dropdown(
-            options=[(f"central {n} × {n}", n) for n in sorted({*SIDES, side})], value=side, description="Pixels", style=STYLE,
+            options=[(f"central {n} × {n}", n) for n in sorted({*SIDES, side})],
+            value=side,
+            description="Pixels",
+            style=STYLE,
             layout=widgets.Layout(width="17em"),
         )
         self.case = widgets.Dropdown(options=CASES, value=case, description="Noise", **row)
         self.level = widgets.FloatSlider(
-            level, min=0, max=HIGHEST, step=1, description="Level σ", readout_format=".4g", continuous_update=False, **row
+            level,
+            min=0,
+            max=HIGHEST,
+            step=1,
+            description="Level σ",
+            readout_format=".4g",
+            continuous_update=False,
+            **row,
         )
-        self.seed = widgets.BoundedIntText(seed, min=0, max=2**31, description="Seed", style=STYLE, layout={"width": "11em"})
+        self.seed = widgets.BoundedIntText(
+            seed, min=0, max=2**31, description="Seed", style=STYLE, layout={"width": "11em"}
+        )
         self.status, self.about = Status(), widgets.HTML()
-        self.progress = widgets.IntProgress(0, 0, EVALUATIONS + 1, description="Evaluations", style={"description_width": "6em"})
+        self.progress = widgets.IntProgress(
+            0, 0, EVALUATIONS + 1, description="Evaluations", style={"description_width": "6em"}
+        )
         self.progress.layout.visibility = "hidden"
         self._set_names()
         if dataset == FILE:
@@ -222,7 +208,9 @@ class Bench(widgets.VBox):
         """
         loaded = files.load(self._weights_file or files.shipped("decsc"))
         if METHODS[loaded.method].kind != "equilibrium":
-            raise files.WeightsError(f"{loaded.path}: these weights are of {loaded.method!r}, which has no fixed point; give DECSC's")
+            raise files.WeightsError(
+                f"{loaded.path}: weights of {loaded.method!r}, which has no fixed point; give DECSC's"
+            )
         loaded.model.to(pick_device("auto"))
         return loaded
 
@@ -255,26 +243,33 @@ class Bench(widgets.VBox):
         return self._results[method]
 
     def windows(self) -> list[int]:
-        """The first bands, from 0, of the windows in which the network sees the scene: one if it has as many bands, or less."""
+        """The first bands, from 0, of the windows in which the network sees the scene; one if it has no more bands."""
         bands = self.model.config.bands
         return starts(max(self.clean.shape[2], bands), bands, bands // 2)
 
     def trace(self, solver: str, tolerance: float, first: int = 0) -> Trace:
         """A solver's iterates on a window of bands, until `tolerance` or `EVALUATIONS`; computed once.
 
-        One copy of the scene is solved, not shifted. A scene of fewer bands than the network's is extended by reflection.
+        One copy of the scene is solved, not shifted. A scene of fewer bands than the network is extended by reflection.
         """
         key = solver, tolerance, first
         if key not in self._traces:
             bands = self.model.config.bands
             clean, noisy = (
-                np.ascontiguousarray(reflect_bands(cube, bands)[..., first : first + bands]) for cube in (self.clean, self.noisy)
+                np.ascontiguousarray(reflect_bands(cube, bands)[..., first : first + bands])
+                for cube in (self.clean, self.noisy)
             )
             self.progress.value, self.progress.layout.visibility = 0, "visible"
             try:
                 with self.status.busy(f"{solver.capitalize()} solves for the fixed point"):
                     curve, solution = trace(
-                        self.model, clean, noisy, solver, shifts=1, evaluations=EVALUATIONS, rel_tol=tolerance,
+                        self.model,
+                        clean,
+                        noisy,
+                        solver,
+                        shifts=1,
+                        evaluations=EVALUATIONS,
+                        rel_tol=tolerance,
                         progress=lambda made: setattr(self.progress, "value", made),
                     )
             finally:
@@ -334,13 +329,19 @@ class Bench(widgets.VBox):
         if not self._held:
             self._load()
 
+    def _whole_scene(self) -> Scene:
+        """The scene or file that is chosen."""
+        if self.dataset.value != FILE:
+            return _load_scene(self.dataset.value, self.scene.value)
+        path = self.path.value.strip()
+        if not path:
+            raise SceneError("no file is chosen; type the path of one")
+        return _read_file(path, _changed(path))
+
     def _load(self) -> None:
         """Make the cubes that the controls ask for; if that fails, keep those there are."""
         with self.status.busy("Loading"):
-            source = self.path.value.strip() if self.dataset.value == FILE else self.scene.value
-            if not source:
-                raise SceneError("no scene is chosen; type the path of a file" if self.dataset.value == FILE else "no scene")
-            whole = _read_file(source, _changed(source)) if self.dataset.value == FILE else _load_scene(self.dataset.value, source)
+            whole = self._whole_scene()
             scene = Scene(centre(whole.cube, self.side.value), whole.name, whole.wavelengths)
             noisy = noisy_cube(scene, self.case.value, self.seed.value, self.level.value)
         self.name, self.clean, self.noisy, self.wavelengths = scene.name, scene.cube, noisy, scene.wavelengths
@@ -349,8 +350,8 @@ class Bench(widgets.VBox):
         height, width, bands = scene.cube.shape
         told = "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value)
         self.about.value = (
-            f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, {height} × {width} "
-            f"pixels, {bands} bands. {escape(told)} Level 0 adds no noise.</span>"
+            f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, "
+            f"{height} × {width} pixels, {bands} bands. {escape(told)} Level 0 adds no noise.</span>"
         )
         self.version += 1
 

@@ -22,7 +22,8 @@ class DictionaryExplorer(Explorer):
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
         config = bench.model.config
         self.which = widgets.ToggleButtons(
-            options=[("K: shared, an atom a band", "K"), ("D: unshared, 3 slices an atom", "D")], style={"button_width": "17em"}
+            options=[("K: shared, an atom a band", "K"), ("D: unshared, 3 slices an atom", "D")],
+            style={"button_width": "17em"},
         )
         self.rank = slider("Rank", config.shared_atoms)
         self._rank_box = widgets.Box([self.rank])
@@ -54,9 +55,12 @@ class DictionaryExplorer(Explorer):
         config = bench.model.config
         with self.status.busy("Every atom is taken out once"):
             self.use = {
-                which: np.array([
-                    np.sqrt(np.mean(self.trace.problem.contribution(self.codes, which, atom) ** 2)) for atom in range(atoms)
-                ])
+                which: np.array(
+                    [
+                        np.sqrt(np.mean(self.trace.problem.contribution(self.codes, which, atom) ** 2))
+                        for atom in range(atoms)
+                    ]
+                )
                 for which, atoms in (("K", config.shared_atoms), ("D", config.unshared_atoms))
             }
         self.order = {which: np.argsort(-use, kind="stable") for which, use in self.use.items()}
@@ -84,7 +88,7 @@ class DictionaryExplorer(Explorer):
         white = float(np.abs(kernels).max())
         self.grid.show(
             enlarge(_grid(signed(kernels[order], white), rank - 1), GRID_SIDE),
-            f"<b>Atoms of {which}</b>, {f'band {band + 1}' if which == 'K' else f'slice {at + 1}'}, most used first, white = +{white:.2g}",
+            f"<b>Atoms of {which}</b>, {'band' if which == 'K' else 'slice'} {at + 1}, by use, white = +{white:.2g}",
         )
         added = self.trace.problem.contribution(self.codes, which, atom)
         shown, largest = view.stretched(added)
@@ -96,11 +100,18 @@ class DictionaryExplorer(Explorer):
         self.panels[2].show(enlarge(view.picture(self.image - added)), "<b>The scene without it</b>")
         use = self.use[which]
         self.facts.show(
-            f"Atom {atom + 1} of {which}, rank {rank} of {len(order)} by use: it adds {use[atom]:.4f} (root mean square over the scene), "
+            f"Atom {atom + 1} of {which}, rank {rank} of {len(order)} by use: it adds {use[atom]:.4f} (root mean square "
+            "over the scene), "
             f"{use[atom] / use.sum():.1%} of what all atoms of {which} add one by one. "
             f"Without it {without:.2f} dB, with it {with_it:.2f} dB.",
-            which=which, rank=rank, atom=atom + 1, use=f"{use[atom]:.5f}", without=f"{without:.3f}", with_it=f"{with_it:.3f}",
-            slice=self.slice.value, **view.facts,
+            which=which,
+            rank=rank,
+            atom=atom + 1,
+            use=f"{use[atom]:.5f}",
+            without=f"{without:.3f}",
+            with_it=f"{with_it:.3f}",
+            slice=self.slice.value,
+            **view.facts,
         )
 
 
@@ -111,7 +122,7 @@ def _grid_shape(count: int) -> tuple[int, int]:
 
 
 def _grid(atoms: np.ndarray, chosen: int) -> np.ndarray:
-    """8-bit atoms (M, k, k) side by side, row by row, in frames; the frame of the chosen one has the colour of marks."""
+    """8-bit atoms (M, k, k) side by side, row by row, in frames; that of the chosen one has the colour of marks."""
     count, side, _ = atoms.shape
     columns, rows = _grid_shape(count)
     image = np.full((rows * (side + 2), columns * (side + 2)), 255, np.uint8)

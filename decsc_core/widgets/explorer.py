@@ -9,8 +9,9 @@ import ipywidgets as widgets
 import numpy as np
 
 from decsc_core.study.figures import display_bands, false_colour
-from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
+from decsc_core.widgets.bench import STYLE, WRAP, Bench
 from decsc_core.widgets.picture import as_bytes, grey, signed
+from decsc_core.widgets.status import guarded
 
 CONTRAST = (0.5, 99.5)
 """Percentiles of the clean band that are shown black and white."""
@@ -24,15 +25,15 @@ class Facts(widgets.HTML):
 
     def show(self, text: str, **values: float | int | str) -> None:
         """Say `text`, plain, with `values`."""
-        data = "".join(f" data-{key.replace('_', '-')}='{escape(str(value), quote=True)}'" for key, value in values.items())
+        data = "".join(f" data-{key.replace('_', '-')}='{escape(str(value))}'" for key, value in values.items())
         self.value = f"<div class='decsc-facts'{data}>{escape(text)}</div>"
 
 
 class Explorer(widgets.VBox):
     """A view of a bench. It refreshes itself when the bench has changed: at once in view, else when it comes into view.
 
-    A subclass makes its widgets before it calls this, and writes `_refresh` (the bench has changed) and `_draw` (a control
-    has moved).
+    A subclass makes its widgets before it calls this, and writes `_refresh` (the bench has changed) and `_draw` (a
+    control has moved).
 
     Parameters
     ----------
@@ -105,9 +106,12 @@ class View:
         self.band = slider("Band", 1, width="22em")
         self.red, self.green, self.blue = (slider(name, 1, width="19em") for name in ("Red", "Green", "Blue"))
         self.controls = [self.kind, self.band, self.red, self.green, self.blue]
-        self.box = widgets.VBox([
-            widgets.HBox([self.band, self.kind], layout=WRAP), widgets.HBox([self.red, self.green, self.blue], layout=WRAP),
-        ])
+        self.box = widgets.VBox(
+            [
+                widgets.HBox([self.band, self.kind], layout=WRAP),
+                widgets.HBox([self.red, self.green, self.blue], layout=WRAP),
+            ]
+        )
 
     @property
     def chosen(self) -> list[int]:
@@ -136,12 +140,12 @@ class View:
         return grey(cube[..., self.chosen[0]], *np.percentile(self.clean[..., self.chosen[0]], CONTRAST))
 
     def difference(self, cube: np.ndarray) -> np.ndarray:
-        """8 bits of a difference of two cubes: 0 is medium grey, and a step as bright as the same step in `picture`'s grey."""
+        """8 bits of a difference of two cubes: 0 is medium grey, and steps are as bright as in `picture`'s grey."""
         low, high = np.percentile(self.clean[..., self.chosen], CONTRAST, axis=(0, 1))
         return self._pixels(signed(cube[..., self.chosen], (high - low) / 2))
 
     def stretched(self, cube: np.ndarray) -> tuple[np.ndarray, float]:
-        """8 bits of a cube around 0, 0 in medium grey, and the value that is shown white: its largest, in the bands shown."""
+        """8 bits of a cube around 0, 0 in medium grey, and the value shown white: its largest, in the bands shown."""
         white = float(np.abs(cube[..., self.chosen]).max())
         return self._pixels(signed(cube[..., self.chosen], white)), white
 
@@ -157,10 +161,12 @@ class View:
 
 def slider(name: str, high: int, *, low: int = 1, width: str = "22em", **more) -> widgets.IntSlider:
     """A slider of whole numbers from `low` to `high`, at `low`."""
-    return widgets.IntSlider(low, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width=width), **more)
+    return widgets.IntSlider(
+        low, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width=width), **more
+    )
 
 
 def show_anew(box: widgets.Box) -> None:
-    """Show the sliders of a box anew after a change of their ranges: until then Home and End keep to the old ones (noUiSlider)."""
+    """Show the sliders of a box anew after a change of ranges: Home and End keep to the old ones (noUiSlider)."""
     children, box.children = box.children, ()
     box.children = children

@@ -1,4 +1,4 @@
-"""The fixed-point explorer: the iterates of a solver, their two parts, their codes, and how the PSNR and residual went."""
+"""The fixed-point explorer: the iterates of a solver, their two parts, their codes, and how PSNR and residual went."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from matplotlib.ticker import NullLocator
 
 from decsc_core.study.convergence import METHODS, TOLERANCE
 from decsc_core.study.figures import COLOURS
-from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
+from decsc_core.widgets.bench import STYLE, WRAP, Bench
 from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, show_anew, slider
 from decsc_core.widgets.picture import Panel, Plot, enlarge, signed
+from decsc_core.widgets.status import guarded
 
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, TOLERANCE, 3e-4, 1e-4)
 SMALL = 0.01
@@ -29,8 +30,12 @@ class FixedPointExplorer(Explorer):
             options=[(name.capitalize(), name) for name in METHODS], value="anderson", style={"button_width": "8em"}
         )
         self.tolerance = widgets.SelectionSlider(
-            options=[(f"{value:g}", value) for value in TOLERANCES], value=TOLERANCE, description="Tolerance", style=STYLE,
-            continuous_update=False, layout=widgets.Layout(width="20em"),
+            options=[(f"{value:g}", value) for value in TOLERANCES],
+            value=TOLERANCE,
+            description="Tolerance",
+            style=STYLE,
+            continuous_update=False,
+            layout=widgets.Layout(width="20em"),
         )
         self.window = widgets.Dropdown(description="Bands", style=STYLE, layout=widgets.Layout(width="16em"))
         self.iterate = slider("Iterate", 1, low=0, width="36em")
@@ -55,10 +60,12 @@ class FixedPointExplorer(Explorer):
                 self.facts,
                 widgets.HBox(self.panels, layout=LEVEL),
                 widgets.HBox([self.shared_atom, self.unshared_atom, self.slice], layout=WRAP),
-                widgets.HBox([
-                    widgets.HBox(self.codes, layout=widgets.Layout(width="50%", align_items="flex-end")),
-                    widgets.Box([self.plot], layout=widgets.Layout(width="50%")),
-                ]),
+                widgets.HBox(
+                    [
+                        widgets.HBox(self.codes, layout=widgets.Layout(width="50%", align_items="flex-end")),
+                        widgets.Box([self.plot], layout=widgets.Layout(width="50%")),
+                    ]
+                ),
             ],
             [self.iterate, *self.view.controls, self.shared_atom, self.unshared_atom, self.slice],
             in_view,
@@ -121,9 +128,17 @@ class FixedPointExplorer(Explorer):
         small = [float((np.abs(codes) < SMALL * np.abs(codes).max()).mean()) for codes in (S, H)]
         self.facts.show(
             f"After {k} of {len(trace.iterates) - 1} evaluations: {psnr:.2f} dB, relative residual {residual:.2g}. "
-            f"Zeros: S {zeros[0]:.1%}, H {zeros[1]:.1%}; smaller than {SMALL:.0%} of the largest: S {small[0]:.0%}, H {small[1]:.0%}.",
-            iterate=k, psnr=f"{psnr:.4f}", residual=f"{residual:.3e}", zeros_s=f"{zeros[0]:.4f}", zeros_h=f"{zeros[1]:.4f}",
-            solver=self.solver.value, first=self.window.value + 1, tolerance=f"{self.tolerance.value:g}", atoms=f"{atoms[0]} {atoms[1]} {self.slice.value}",
+            f"Zeros: S {zeros[0]:.1%}, H {zeros[1]:.1%}; smaller than {SMALL:.0%} of the largest: "
+            f"S {small[0]:.0%}, H {small[1]:.0%}.",
+            iterate=k,
+            psnr=f"{psnr:.4f}",
+            residual=f"{residual:.3e}",
+            zeros_s=f"{zeros[0]:.4f}",
+            zeros_h=f"{zeros[1]:.4f}",
+            solver=self.solver.value,
+            first=self.window.value + 1,
+            tolerance=f"{self.tolerance.value:g}",
+            atoms=f"{atoms[0]} {atoms[1]} {self.slice.value}",
             **view.facts,
         )
         curve = trace.curve

@@ -1,4 +1,4 @@
-"""The method comparison: two denoisers under a divider, their scores and errors, and the network's own error estimate."""
+"""The method comparison: two denoisers under a divider, their scores and errors, and DECSC's own error estimate."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.paper import label
-from decsc_core.widgets.bench import STYLE, WRAP, Bench, guarded
+from decsc_core.widgets.bench import STYLE, WRAP, Bench
 from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, slider
 from decsc_core.widgets.picture import MARK, Panel, as_bytes, coloured, enlarge
+from decsc_core.widgets.status import guarded
 
 SWIPE_SIDE = 560
 ERRORS = "magma"
@@ -38,9 +39,14 @@ class MethodExplorer(Explorer):
                 widgets.HBox([self.left, self.right], layout=WRAP),
                 self.divider,
                 self.view.box,
-                widgets.HBox([
-                    self.swipe, widgets.VBox([self.table, self.facts], layout=widgets.Layout(width="45%", padding="0 0 0 16px")),
-                ]),
+                widgets.HBox(
+                    [
+                        self.swipe,
+                        widgets.VBox(
+                            [self.table, self.facts], layout=widgets.Layout(width="45%", padding="0 0 0 16px")
+                        ),
+                    ]
+                ),
                 widgets.HBox(self.maps, layout=LEVEL),
             ],
             [self.divider, *self.view.controls],
@@ -68,7 +74,9 @@ class MethodExplorer(Explorer):
         self.shown, self.results = chosen, results
         errors = [_over_bands(result.estimate.cube - bench.clean) for result in results]
         spread, error = _over_bands(own.estimate.spread), _over_bands(own.estimate.cube - bench.clean)
-        agreement = float(np.corrcoef(spread.ravel(), error.ravel())[0, 1]) if spread.std() and error.std() else float("nan")
+        agreement = (
+            float(np.corrcoef(spread.ravel(), error.ravel())[0, 1]) if spread.std() and error.std() else float("nan")
+        )
         most = max(float(np.percentile(each, 99.5)) for each in errors)
         for panel, name, image in zip(self.maps, chosen, errors):
             panel.show(_heat(image, most), f"<b>Error of {label(name)}</b>, RMS over bands, brightest = {most:.3f}")
@@ -95,10 +103,16 @@ class MethodExplorer(Explorer):
         self.swipe.show(image, f"<b>{names[0]}</b> left of the line, <b>{names[1]}</b> right of it")
         psnr = [result.scores["psnr"] for result in self.results]
         self.facts.show(
-            f"{names[1]}: {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. Drag the line, or move the slider. Does {label(self.bench.method)} know "
-            f"where it errs? Its spread and its error have a correlation of {self._agreement:.2f} over the pixels.",
-            left=self.shown[0], right=self.shown[1], divider=self.divider.value, psnr_left=f"{psnr[0]:.4f}",
-            psnr_right=f"{psnr[1]:.4f}", agreement=f"{self._agreement:.3f}", **view.facts,
+            f"{names[1]}: {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. Drag the line, or move the slider. "
+            f"Does {label(self.bench.method)} know where it errs? "
+            f"Its spread and its error have a correlation of {self._agreement:.2f} over the pixels.",
+            left=self.shown[0],
+            right=self.shown[1],
+            divider=self.divider.value,
+            psnr_left=f"{psnr[0]:.4f}",
+            psnr_right=f"{psnr[1]:.4f}",
+            agreement=f"{self._agreement:.3f}",
+            **view.facts,
         )
 
 
@@ -121,11 +135,19 @@ def _table(names: list[str], results: list) -> str:
     for title, key in (("Evaluations of f", "iterations"), ("Residual", "residuals")):
         records = [[record for record in result.estimate.record or [] if record] for result in results]
         told = [
-            "" if not known else f"{max(r.iterations for r in known)}" if key == "iterations"
-            else f"{max(r.residuals[-1] for r in known):.2g}"
+            (
+                ""
+                if not known
+                else (
+                    f"{max(r.iterations for r in known)}"
+                    if key == "iterations"
+                    else f"{max(r.residuals[-1] for r in known):.2g}"
+                )
+            )
             for known in records
         ]
         if any(told):
             cells.append([title, *told])
-    rows = "".join("<tr>" + "".join(f"<td style='padding:2px 12px 2px 0'>{cell}</td>" for cell in row) + "</tr>" for row in cells)
+    td = "<td style='padding:2px 12px 2px 0'>{}</td>"
+    rows = "".join(f"<tr>{''.join(map(td.format, row))}</tr>" for row in cells)
     return f"<table class='decsc-scores'>{rows}</table>"

@@ -65,7 +65,9 @@ class Picture(anywidget.AnyWidget):
     export default { render };
     """
     _css = """
-    .decsc-picture img { width: 100%; display: block; cursor: crosshair; touch-action: none; image-rendering: pixelated; }
+    .decsc-picture img {
+      width: 100%; display: block; cursor: crosshair; touch-action: none; image-rendering: pixelated;
+    }
     """
     png = traitlets.Bytes().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
@@ -132,7 +134,9 @@ class Plot(widgets.Image):
         """A vertical line at `x` over the whole height of an axis."""
         if (axis, "cursor") not in self._lines:
             with style():
-                self._lines[axis, "cursor"] = self.axes[axis].axvline(x, color=COLOURS[1], linestyle="-", linewidth=0.9, zorder=1)
+                self._lines[axis, "cursor"] = self.axes[axis].axvline(
+                    x, color=COLOURS[1], linestyle="-", linewidth=0.9, zorder=1
+                )
         self._lines[axis, "cursor"].set_xdata([x, x])
 
     def show(self) -> None:
