@@ -292,9 +292,11 @@ class Bench(widgets.VBox):
         return make(method, **own, **spread)
 
     def _set_names(self) -> None:
-        """Offer the scenes of the data set, those for testing first."""
-        names = []
-        if self.dataset.value != FILE:
+        """Offer the scenes of the data set, those for testing first; none if it is not on this machine."""
+        is_file = self.dataset.value == FILE
+        self.scene.layout.display, self.path.layout.display = ("none", "") if is_file else ("", "none")
+        self.scene.options, names = (), []
+        if not is_file:
             for split in ("test", "validation", "train"):
                 try:
                     names += scene_names(self.dataset.value, split)
@@ -302,10 +304,7 @@ class Bench(widgets.VBox):
                     raise
                 except SceneError:
                     continue  # a data set need not have all splits
-        self.scene.options = names
-        self.scene.value = names[0] if names else None
-        self.scene.layout.display = "none" if self.dataset.value == FILE else ""
-        self.path.layout.display = "" if self.dataset.value == FILE else "none"
+            self.scene.options, self.scene.value = names, names[0]
 
     @guarded
     def _choose_dataset(self, change: dict) -> None:
@@ -314,6 +313,7 @@ class Bench(widgets.VBox):
             self._set_names()
         finally:
             self._held = False
+        self.status.clear()
         if self.dataset.value != FILE or self.path.value:
             self._load()
 
