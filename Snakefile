@@ -49,6 +49,7 @@ NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
+WIDGETS = code("widgets/*.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
 PEERS = code(
     "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
@@ -171,6 +172,7 @@ rule method:
     input:
         NETWORK,
         code("noise.py", "study/paper_code.py", "study/train.py"),
+        WIDGETS,
         notebook="notebooks/00_method.ipynb",
     output:
         published("00_method"),
@@ -192,6 +194,7 @@ rule scenes_and_noise:
     input:
         DATA,
         DRAWING,
+        WIDGETS,
         notebook="notebooks/01_scenes_and_noise.ipynb",
     output:
         published("01_scenes_and_noise"),
@@ -345,7 +348,7 @@ rule convergence:
         DATA,
         DRAWING,
         method_files("decsc"),
-        code("study/convergence.py"),
+        WIDGETS,
         notebook="notebooks/08_convergence.ipynb",
     output:
         published("08_convergence"),
@@ -394,6 +397,34 @@ rule neumann:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/10_neumann.log",
+    shell:
+        NOTEBOOK
+
+
+rule explore:
+    """The explorers, and what they begin with as a figure."""
+    input:
+        DATA,
+        DRAWING,
+        method_files("decsc"),
+        WIDGETS,
+        notebook="notebooks/11_explore.ipynb",
+    output:
+        published("11_explore"),
+        executed=f"{RUNS}/notebooks/11_explore.ipynb",
+    params:
+        values=parameters(
+            dataset=config["dataset"],
+            case=config["case"],
+            weights=from_notebooks("".join(configured_weights("decsc"))),
+        ),
+    threads: config["threads"]
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/11_explore.log",
     shell:
         NOTEBOOK
 

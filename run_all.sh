@@ -5,6 +5,7 @@
 #   ./run_all.sh --profile NAME    another profile of config/ (standard, ...); scenes from DECSC_DATA
 #   ./run_all.sh setup             only make the environment
 #   ./run_all.sh test [...]        the test suite; what follows goes to pytest
+#   ./run_all.sh explore [...]     JupyterLab on the explorers; what follows goes to it
 #
 # Anything else goes to Snakemake: ./run_all.sh -n, ./run_all.sh --cores 8, ./run_all.sh --forceall.
 # An active environment that has the package is used as it is; otherwise .venv is made from requirements.lock.
@@ -51,6 +52,10 @@ case "${1:-}" in
         shift
         environment
         exec python -m pytest "$@" ;;
+    explore)
+        shift
+        environment
+        exec python -m jupyter lab notebooks/11_explore.ipynb "$@" ;;
     help | --help | -h)
         sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0"
         exit ;;

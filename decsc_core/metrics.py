@@ -1,4 +1,4 @@
-"""How close an estimate is to a reference: PSNR, SSIM, SAM, and the row-mean profile.
+"""How close an estimate is to a reference: PSNR, SSIM, SAM, and the row-mean and column-mean profiles.
 
 Cubes are (H, W, B), nominally in [0, 1]; the reference comes first, and neither cube is clipped. PSNR and both
 forms of SSIM are computed band by band and then averaged over the bands; SAM is an angle in radians. Every
@@ -99,6 +99,11 @@ def sam(reference: np.ndarray, estimate: np.ndarray) -> float:
 def row_mean(cube: np.ndarray, band: int) -> np.ndarray:
     """Return the row-mean profile of one band: the mean over the columns of each row, shape (H,)."""
     return np.mean(cube[:, :, band], axis=1, dtype=np.float64)
+
+
+def column_mean(cube: np.ndarray, band: int) -> np.ndarray:
+    """Return the column-mean profile of one band: the mean over the rows of each column, shape (W,)."""
+    return np.mean(cube[:, :, band], axis=0, dtype=np.float64)
 
 
 def scores(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:

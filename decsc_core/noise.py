@@ -62,18 +62,18 @@ class Degradation:
 
 
 def non_iid_gaussian(
-    cube: np.ndarray, rng: np.random.Generator, *, case: str, highest: float
+    cube: np.ndarray, rng: np.random.Generator, *, case: str, level: float
 ) -> tuple[np.ndarray, Degradation]:
-    """Add Gaussian noise whose sigma is drawn per band, uniform in [0, `highest`] (0-255 scale)."""
+    """Add Gaussian noise whose sigma is drawn per band, uniform in [0, `level`] (0-255 scale)."""
     _check(cube)
-    sigmas = rng.uniform(0, highest, cube.shape[2])
+    sigmas = rng.uniform(0, level, cube.shape[2])
     return _add_gaussian(cube, sigmas, rng), Degradation(case, tuple(sigmas.tolist()))
 
 
 def mixture(
-    cube: np.ndarray, rng: np.random.Generator, *, case: str, disjoint: bool
+    cube: np.ndarray, rng: np.random.Generator, *, case: str, disjoint: bool, level: float
 ) -> tuple[np.ndarray, Degradation]:
-    """Add non-i.i.d. Gaussian noise in [0, 95], then impulses, stripes and deadlines, each on floor(B / 3) bands.
+    """Add non-i.i.d. Gaussian noise in [0, `level`], then impulses, stripes and deadlines, each on floor(B / 3) bands.
 
     The paper says "one third of the bands" for each, which can be read as three disjoint thirds (`disjoint`)
     or as a third drawn independently for each noise. With fewer than three bands floor(B / 3) is 0 and only
@@ -82,7 +82,7 @@ def mixture(
     _check(cube)
     bands = cube.shape[2]
     third = bands // 3
-    sigmas = rng.uniform(0, 95, bands)
+    sigmas = rng.uniform(0, level, bands)
     if disjoint:
         impulsive, striped, dead = rng.permutation(bands)[: 3 * third].reshape(3, third)
     else:
@@ -97,16 +97,16 @@ def mixture(
     )
 
 
-def correlated(cube: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Degradation]:
+def correlated(cube: np.ndarray, rng: np.random.Generator, *, level: float = 23.08) -> tuple[np.ndarray, Degradation]:
     r"""Add Gaussian noise whose sigma depends smoothly on the band.
 
     .. math:: \sigma_i = \beta \exp\left(-\frac{(i/c - 1/2)^2}{4 \eta^2}\right), \quad i = 0, \dots, B - 1
 
-    Source: paper Eq. (26), with beta = 23.08 (0-255 scale), eta = 0.157 and c = B; this c gives the 28.22 dB
+    Source: paper Eq. (26), with beta = `level` = 23.08 (0-255 scale), eta = 0.157 and c = B; this c gives the 28.22 dB
     that Table II prints for the noisy 31-band cubes.
     """
     _check(cube)
-    beta, eta = 23.08, 0.157
+    beta, eta = level, 0.157
     c = cube.shape[2]
     i = np.arange(c)
     sigmas = beta * np.exp(-((i / c - 0.5) ** 2) / (4 * eta**2))
@@ -114,17 +114,21 @@ def correlated(cube: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 CASES: dict[str, Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, Degradation]]] = {
-    "gauss-15": partial(non_iid_gaussian, case="gauss-15", highest=15),
-    "gauss-55": partial(non_iid_gaussian, case="gauss-55", highest=55),
-    "gauss-95": partial(non_iid_gaussian, case="gauss-95", highest=95),
-    "mixture": partial(mixture, case="mixture-disjoint", disjoint=True),
-    "mixture-disjoint": partial(mixture, case="mixture-disjoint", disjoint=True),
-    "mixture-independent": partial(mixture, case="mixture-independent", disjoint=False),
-    "corr": correlated,
+    "gauss-15": partial(non_iid_gaussian, case="gauss-15", level=15),
+    "gauss-55": partial(non_iid_gaussian, case="gauss-55", level=55),
+    "gauss-95": partial(non_iid_gaussian, case="gauss-95", level=95),
+    "mixture": partial(mixture, case="mixture-disjoint", disjoint=True, level=95),
+    "mixture-disjoint": partial(mixture, case="mixture-disjoint", disjoint=True, level=95),
+    "mixture-independent": partial(mixture, case="mixture-independent", disjoint=False, level=95),
+    "corr": partial(correlated, level=23.08),
 }
+LEVELS: dict[str, float] = {name: case.keywords["level"] for name, case in CASES.items()}
+"""The paper's level of each case, 0-255 scale: the highest sigma a band may draw; for ``corr`` beta of Eq. (26)."""
 
 
-def add_noise(cube: np.ndarray, case: str, rng: np.random.Generator) -> tuple[np.ndarray, Degradation]:
+def add_noise(
+    cube: np.ndarray, case: str, rng: np.random.Generator, level: float | None = None
+) -> tuple[np.ndarray, Degradation]:
     """Degrade a clean cube by one of the paper's noise cases.
 
     Parameters
@@ -134,7 +138,9 @@ def add_noise(cube: np.ndarray, case: str, rng: np.random.Generator) -> tuple[np
     case : str
         A key of `CASES`.
     rng : np.random.Generator
-        The only source of randomness: the same cube, case and generator state give the same result.
+        The only source of randomness: the same cube, case, level and generator state give the same result.
+    level : float, optional
+        Strength of the Gaussian part on the 0-255 scale, in place of the paper's; see `LEVELS`.
 
     Returns
     -------
@@ -146,11 +152,15 @@ def add_noise(cube: np.ndarray, case: str, rng: np.random.Generator) -> tuple[np
     Raises
     ------
     ValueError
-        If `case` is unknown or `cube` is not (H, W, B).
+        If `case` is unknown, `level` is negative or `cube` is not (H, W, B).
     """
     if case not in CASES:
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
-    return CASES[case](cube, rng)
+    if level is None:
+        return CASES[case](cube, rng)
+    if not level >= 0:
+        raise ValueError(f"the noise level must be at least 0, not {level}")
+    return CASES[case](cube, rng, level=level)
 
 
 def _check(cube: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from einops import rearrange
 from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.functional.image import spectral_angle_mapper, structural_similarity_index_measure
 
-from decsc_core.metrics import mpsnr, psnr_per_band, row_mean, sam, scores, ssim, ssim_global
+from decsc_core.metrics import column_mean, mpsnr, psnr_per_band, row_mean, sam, scores, ssim, ssim_global
 
 OF_TWO_CUBES = [psnr_per_band, mpsnr, ssim, ssim_global, sam, scores]
 
@@ -138,6 +138,15 @@ def test_row_mean_shows_rows_and_not_columns():
     cube[:, 3, 0] = 1
     np.testing.assert_allclose(row_mean(cube, 1), [0, 0, 1, 0])
     np.testing.assert_allclose(row_mean(cube, 0), np.full(4, 0.2))
+
+
+def test_column_mean_shows_columns_and_not_rows():
+    cube = np.zeros((4, 5, 2))
+    cube[:, 2, 1] = 1
+    cube[3, :, 0] = 1
+    np.testing.assert_allclose(column_mean(cube, 1), [0, 0, 1, 0, 0])
+    np.testing.assert_allclose(column_mean(cube, 0), np.full(5, 0.25))
+
 
 
 def test_scores_are_the_four_functions(reference, estimate):

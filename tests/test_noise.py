@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from decsc_core.noise import CASES, add_noise
+from decsc_core.noise import CASES, LEVELS, add_noise
 
 NAMES = ["gauss-15", "gauss-55", "gauss-95", "mixture", "mixture-disjoint", "mixture-independent", "corr"]
 
@@ -184,6 +184,26 @@ def test_mixture_is_the_disjoint_reading():
     second, same_record = add_noise(grey(16, 16), "mixture-disjoint", np.random.default_rng(0))
     np.testing.assert_array_equal(first, second)
     assert record == same_record
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_a_level_scales_the_gaussian_part_only(case):
+    clean = grey(20, 40)
+    paper, record = add_noise(clean, case, np.random.default_rng(4))
+    same, _ = add_noise(clean, case, np.random.default_rng(4), LEVELS[case])
+    np.testing.assert_array_equal(same, paper)
+    half, weaker = add_noise(clean, case, np.random.default_rng(4), LEVELS[case] / 2)
+    np.testing.assert_allclose(weaker.sigmas, np.array(record.sigmas) / 2)
+    assert (weaker.impulse, weaker.stripes, weaker.deadlines) == (record.impulse, record.stripes, record.deadlines)
+    if not record.impulse:
+        np.testing.assert_allclose(half - clean, (paper - clean) / 2, atol=1e-6)
+        np.testing.assert_array_equal(add_noise(clean, case, np.random.default_rng(4), 0)[0], clean)
+
+
+@pytest.mark.parametrize("level", [-1, float("nan")])
+def test_a_level_below_zero_is_refused(level):
+    with pytest.raises(ValueError, match="at least 0"):
+        add_noise(grey(), "corr", np.random.default_rng(0), level)
 
 
 def test_an_unknown_case_lists_the_known_ones():

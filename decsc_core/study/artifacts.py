@@ -103,6 +103,9 @@ _PUBLISHED = {
         ("fig15_neumann", "curves", "Fig. 15", "phantom against exact gradient, and memory, by L"),
         ("table_neumann", "table", "", "the same in numbers"),
     ),
+    "11_explore": (
+        ("fig_explore", "figure", "", "what the explorers begin with"),
+    ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),
     ),

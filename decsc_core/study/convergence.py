@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import count
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,10 +29,64 @@ TOLERANCE = 1e-3
 RADIUS_ITERATIONS = 30
 
 
+class Problem:
+    """The equilibrium of one noisy cube: `layer`, f for its shifted copies, and the way from codes back to cubes.
+
+    Parameters
+    ----------
+    model : DECSC
+    noisy : ndarray, shape (H, W, B), in [0, 1]
+        B as the network's.
+    shifts : int
+        Shifted copies, each with a fixed point of its own; the image is their mean.
+
+    Raises
+    ------
+    ValueError
+        If the bands are not the network's, or `shifts` is out of range.
+    """
+
+    def __init__(self, model: DECSC, noisy: np.ndarray, shifts: int) -> None:
+        config = model.config
+        if noisy.shape[2] != config.bands:
+            raise ValueError(
+                f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}"
+            )
+        self.model, self.size, self.shifts = model, noisy.shape[:2], spread_shifts(config.stride, shifts)
+        image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
+        with torch.no_grad():
+            self.layer = Layer(model, split_shifts(image, config.kernel, config.stride, self.shifts))
+
+    @torch.no_grad()
+    def parts(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The shared and the unshared part of the image of the codes `z` (copies, d), Eq. (2): two cubes (H, W, B)."""
+        return tuple(self._cube(part) for part in self.layer.reconstruct(z.to(self.layer.noisy)))
+
+    @torch.no_grad()
+    def contribution(self, z: Tensor, dictionary: str, atom: int) -> np.ndarray:
+        """What one atom adds to the image of the codes `z`: a cube (H, W, B).
+
+        Over the atoms of K (`dictionary` ``"K"``) these add up to the shared part, over those of D (``"D"``) to the
+        unshared part.
+        """
+        layer, model = self.layer, self.model
+        codes = layer.unpack(z.to(layer.noisy))[dictionary == "D"]
+        alone = torch.zeros_like(codes)
+        alone[:, atom] = codes[:, atom]
+        kernels = model.unshared if dictionary == "D" else model.shared
+        return self._cube(kernels.synthesise(alone, layer.size, "reconstruction"))
+
+    def _cube(self, copies: Tensor) -> np.ndarray:
+        """The mean over shifted copies (copies, B, H', W'), as a cube (H, W, B)."""
+        image = crop_shifts(copies, self.size, self.model.config.stride, self.shifts).mean(0)[0]
+        return rearrange(image.cpu().numpy(), "b h w -> h w b")
+
+
 def trace(
-    model: DECSC, clean: np.ndarray, noisy: np.ndarray, method: str, *, shifts: int, evaluations: int
+    model: DECSC, clean: np.ndarray, noisy: np.ndarray, method: str, *, shifts: int, evaluations: int,
+    rel_tol: float = 0.0, progress: Callable[[int], None] | None = None,
 ) -> tuple[pd.DataFrame, deq.Solution]:
-    """Follow one solver from the initial codes, without stopping it.
+    """Follow one solver from the initial codes, by default without stopping it.
 
     Parameters
     ----------
@@ -44,15 +99,19 @@ def trace(
     shifts : int
         Shifted copies, each with a fixed point of its own; the image is their mean.
     evaluations : int
-        Length of the trace.
+        Length of the trace, at most.
+    rel_tol : float
+        Stop when the relative residuals of all copies have been at most this.
+    progress : callable, optional
+        Gets the number of evaluations of f made so far, after each.
 
     Returns
     -------
     curve : DataFrame
-        A row for each k = 0, ..., `evaluations`, for the codes that k evaluations of f led to: `evaluations` (k); `psnr` [dB],
-        the mean over bands, of the image that they reconstruct; `residual` and `worst`, the median and the largest relative
-        residual over copies (finding it takes one evaluation more); `converged`, the share of copies whose residual has been
-        at most `TOLERANCE` by then.
+        A row for each k = 0, 1, ..., to `evaluations` unless it stopped, for the codes that k evaluations of f led to:
+        `evaluations` (k); `psnr` [dB], the mean over bands, of the image that they reconstruct; `residual` and `worst`, the
+        median and the largest relative residual over copies (finding it takes one evaluation more); `converged`, the share
+        of copies whose residual has been at most `TOLERANCE` by then.
     solution : deq.Solution
         The best point of each copy.
 
@@ -61,17 +120,19 @@ def trace(
     ValueError
         If the bands are not the network's, or `method` or `shifts` is out of range.
     """
-    config = model.config
-    if noisy.shape[2] != config.bands:
-        raise ValueError(f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}")
-    layer, chosen = _layer(model, noisy, shifts)
-    solver = replace(config.solver, method=method, rel_tol=0.0, max_iter=evaluations + 1, stop="sample")
+    problem = Problem(model, noisy, shifts)
+    solver = replace(model.config.solver, method=method, rel_tol=rel_tol, max_iter=evaluations + 1, stop="sample")
+    made = count(1)
+
+    def f(z: Tensor) -> Tensor:
+        fz = problem.layer(z)
+        if progress:
+            progress(next(made))
+        return fz
+
     with torch.no_grad():
-        solution = deq.solve(layer, layer.initial(), **asdict(solver), keep=True)
-        psnr = []
-        for z in solution.iterates:
-            copies = crop_shifts(sum(layer.reconstruct(z.to(layer.noisy))), noisy.shape[:2], config.stride, chosen)
-            psnr.append(metrics.mpsnr(clean, rearrange(copies.mean(0)[0].cpu().numpy(), "b h w -> h w b")))
+        solution = deq.solve(f, problem.layer.initial(), **asdict(solver), keep=True)
+    psnr = [metrics.mpsnr(clean, sum(problem.parts(z))) for z in solution.iterates]
     residuals = solution.residuals.cpu().numpy()
     reached = np.minimum.accumulate(residuals, axis=0) <= TOLERANCE
     curve = pd.DataFrame({
@@ -83,8 +144,8 @@ def trace(
 
 def radius(model: DECSC, noisy: np.ndarray, z: Tensor, *, shifts: int, seed: int) -> np.ndarray:
     """Spectral radius of the Jacobian of f at the codes `z` of `trace`, one number a copy; below 1, repeating f converges."""
-    layer, _ = _layer(model, noisy, shifts)
-    return deq.spectral_radius(layer, z, RADIUS_ITERATIONS, np.random.default_rng(seed)).cpu().numpy()
+    f = Problem(model, noisy, shifts).layer
+    return deq.spectral_radius(f, z, RADIUS_ITERATIONS, np.random.default_rng(seed)).cpu().numpy()
 
 
 def study(
@@ -120,14 +181,6 @@ def study(
         rows += [row | {"radius": largest} for row in found]
     columns = ["scene", "method", "evaluations", "converged", "residual", "psnr", "best_psnr", "best_at", "radius"]
     return pd.concat(curves, ignore_index=True), pd.DataFrame(rows, columns=columns)
-
-
-def _layer(model: DECSC, noisy: np.ndarray, shifts: int) -> tuple[Layer, list]:
-    """f for the shifted copies of a cube, and the shifts."""
-    chosen = spread_shifts(model.config.stride, shifts)
-    image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w")
-    image = image.to(model.shared_threshold)
-    return Layer(model, split_shifts(image, model.config.kernel, model.config.stride, chosen)), chosen
 
 
 def _summary(curve: pd.DataFrame) -> dict:

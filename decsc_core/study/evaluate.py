@@ -61,12 +61,15 @@ AS_IS = "as-is"
 """The case that adds no noise, for scenes that are noisy themselves; without a reference their rows have no scores."""
 
 
-def noisy_cube(scene: Scene, case: str, seed: int) -> np.ndarray:
-    """The noisy cube (H, W, B) of a scene, a function of the seed and the scene's name: every method sees the same."""
+def noisy_cube(scene: Scene, case: str, seed: int, level: float | None = None) -> np.ndarray:
+    """The noisy cube (H, W, B) of a scene, a function of the seed and the scene's name: every method sees the same.
+
+    `level` is that of `noise.add_noise`.
+    """
     if case == AS_IS:
         return scene.cube
     rng = np.random.default_rng((seed, zlib.crc32(scene.name.encode())))
-    return add_noise(scene.cube, case, rng)[0]
+    return add_noise(scene.cube, case, rng, level)[0]
 
 
 def evaluated_scene(dataset: str, name: str, crop: int | None = None) -> Scene:

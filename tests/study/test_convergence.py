@@ -85,6 +85,36 @@ def test_converged_counts_the_copies_that_the_solver_would_have_stopped(contract
     assert curve["worst"].min() < convergence.TOLERANCE / 10, "the trace must go on after the tolerance is met"
 
 
+def test_a_trace_stops_at_a_tolerance_and_tells_its_progress(contraction, pair):
+    clean, noisy = pair
+    told = []
+    curve, _ = convergence.trace(
+        contraction, clean, noisy, "anderson", shifts=SHIFTS, evaluations=60, rel_tol=1e-2, progress=told.append
+    )
+    whole, _ = convergence.trace(contraction, clean, noisy, "anderson", shifts=SHIFTS, evaluations=60)
+    stop = int(np.argmax(whole["worst"] <= 1e-2))
+    assert len(curve) == stop + 1 and told == list(range(1, stop + 2))
+    np.testing.assert_allclose(curve["psnr"], whole["psnr"][: stop + 1], rtol=1e-6)
+
+
+def test_parts_and_contributions_add_up_to_the_image(contraction, pair):
+    _, noisy = pair
+    problem = convergence.Problem(contraction, noisy, SHIFTS)
+    layer, shifts = by_hand(contraction, noisy)
+    with torch.no_grad():
+        z = layer.initial()
+        expected = [
+            crop_shifts(part, noisy.shape[:2], contraction.config.stride, shifts).mean(0)[0].numpy().transpose(1, 2, 0)
+            for part in layer.reconstruct(z)
+        ]
+    config = contraction.config
+    atoms = {"K": config.shared_atoms, "D": config.unshared_atoms}
+    for part, whole, (dictionary, count) in zip(problem.parts(z), expected, atoms.items()):
+        np.testing.assert_allclose(part, whole, atol=1e-6)
+        added = sum(problem.contribution(z, dictionary, atom) for atom in range(count))
+        np.testing.assert_allclose(added, whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("gain, settles", [(0.2, True), (1.5, False)])
 def test_the_radius_tells_whether_repetition_settles(pair, gain, settles):
     clean, noisy = pair

@@ -31,6 +31,14 @@ def cube() -> np.ndarray:
     return np.random.default_rng(0).random((40, 30, 31), dtype=np.float32)
 
 
+def test_the_style_for_a_while_leaves_the_look_as_it_was():
+    plt.rcdefaults()
+    before = dict(plt.rcParams)
+    with figures.style():
+        within = plt.rcParams["font.size"]
+    assert within == 8 != before["font.size"] and dict(plt.rcParams) == before
+
+
 def curve() -> tuple[plt.Figure, pd.DataFrame]:
     data = pd.DataFrame({"x": [0, 1, 2], "y": [0.1, 1 / 3, 0.3]})
     figure, axis = plt.subplots()

@@ -1,0 +1,347 @@
+"""The explorers without a browser: what they show against what the floors below compute. See also test_browser.py."""
+
+from __future__ import annotations
+
+import os
+import re
+from html import unescape
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from decsc_core import metrics, weights
+from decsc_core.denoisers.registry import make
+from decsc_core.model import DECSC, preset
+from decsc_core.noise import add_noise
+from decsc_core.scenes import SceneError
+from decsc_core.study import convergence
+from decsc_core.study.evaluate import evaluated_scene, noisy_cube
+from decsc_core.study.figures import false_colour
+from decsc_core.weights import WeightsError
+from decsc_core.widgets import (
+    BandExplorer,
+    Bench,
+    DictionaryExplorer,
+    FixedPointExplorer,
+    MethodExplorer,
+    ShrinkageExplorer,
+    explore,
+    picture,
+)
+
+BANDS, HEIGHT, WIDTH = 7, 24, 20
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> str:
+    """The file of an untrained network of 7 bands."""
+    model = DECSC(preset("tiny", bands=BANDS), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in model.prior_unshared.difference.parameters():
+            parameter *= 0.2
+    path = tmp_path_factory.mktemp("network") / "tiny.safetensors"
+    weights.save(model, path, {})
+    return str(path)
+
+
+def file_of(folder, bands: int, name: str = "cube.npy") -> str:
+    y, x, b = np.meshgrid(np.arange(HEIGHT), np.arange(WIDTH), np.arange(bands), indexing="ij")
+    np.save(folder / name, (0.5 + 0.4 * np.sin(y / 3 + b / 2) * np.cos(x / 4)).astype(np.float32))
+    return str(folder / name)
+
+
+@pytest.fixture
+def bench(tmp_path, network) -> Bench:
+    return Bench("file", file_of(tmp_path, BANDS), case="gauss-55", seed=3, side=48, weights=network)
+
+
+def shown(panel) -> np.ndarray:
+    return imageio.imread(panel.picture.png)
+
+
+def told(explorer) -> dict[str, str]:
+    """The `data-` attributes of an explorer's facts."""
+    return {key: unescape(value) for key, value in re.findall(r"data-([\w-]+)='([^']*)'", explorer.facts.value)}
+
+
+def test_the_bench_has_the_cubes_of_the_evaluation():
+    bench = Bench("photos", "coffee", case="gauss-15", seed=5, side=48)
+    scene = evaluated_scene("photos", "coffee", 48)
+    np.testing.assert_array_equal(bench.clean, scene.cube)
+    np.testing.assert_array_equal(bench.noisy, noisy_cube(scene, "gauss-15", 5))
+    assert bench.case.value == "gauss-95" and bench.level.value == 15
+    assert "standing in for ICVL" in unescape(bench.about.value)
+    version = bench.version
+    bench.case.value = "corr"
+    assert bench.version == version + 1 and bench.level.value == 23.08
+    np.testing.assert_array_equal(bench.noisy, noisy_cube(scene, "corr", 5))
+    bench.level.value = 40
+    np.testing.assert_array_equal(bench.noisy, noisy_cube(scene, "corr", 5, 40))
+    bench.dataset.value = "file"
+    assert bench.version == version + 2 and bench.status.value == ""
+
+
+def test_every_scene_of_the_catalogue_is_offered_those_for_testing_first():
+    bench = Bench("photos", side=48)
+    assert bench.scene.options[:3] == ("chelsea", "coffee", "rocket") and len(bench.scene.options) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": "photo"}, "no data set 'photo'"),
+        ({"scene": "tea"}, "no scene 'tea'"),
+        ({"dataset": "file", "scene": "/no/such.npy"}, "no such file"),
+        ({"dataset": "file"}, "type the path"),
+        ({"case": "salt"}, "unknown noise case 'salt'"),
+        ({"side": 0}, "side=0"),
+        ({"level": -1}, "at least 0"),
+    ],
+)
+def test_a_bench_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Bench(**arguments)
+
+
+def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
+    before, version = bench.clean, bench.version
+    (tmp_path / "b<b>.npy").write_bytes(b"nothing")
+    for path, message in (
+        ("/no/such.npy", "no such file"),
+        (str(tmp_path / "b<b>.npy"), "b&lt;b&gt;.npy: cannot be read"),
+    ):
+        bench.path.value = path
+        assert message in bench.status.value and "\n" not in bench.status.value and "decsc-error" in bench.status.value
+        assert bench.clean is before and bench.version == version
+    bench.path.value = file_of(tmp_path, 3, "other.npy")
+    assert bench.status.value == "" and bench.clean.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_file_that_changes_is_read_again(bench, tmp_path):
+    cube = np.zeros((4, 5, 3), np.float32)
+    np.save(tmp_path / "cube.npy", cube)
+    os.utime(tmp_path / "cube.npy", (1, 1))
+    bench.seed.value += 1
+    np.testing.assert_array_equal(bench.clean, cube)
+
+
+def test_weights_must_be_those_of_a_deep_equilibrium(tmp_path, network):
+    with pytest.raises(WeightsError, match="no such weights"):
+        Bench(side=48, weights=str(tmp_path / "none.safetensors")).model
+    assert Bench(side=48, weights=network).method == "decsc"
+
+
+def test_an_estimate_is_the_registrys_and_computed_once(bench, network):
+    result = bench.estimate("decsc")
+    expected = make("decsc", weights=network, spread=True)(bench.noisy)
+    np.testing.assert_array_equal(result.estimate.cube, expected.cube)
+    np.testing.assert_array_equal(result.estimate.spread, expected.spread)
+    assert result.scores == metrics.scores(bench.clean, expected.cube)
+    assert bench.estimate("decsc") is result
+    bench.seed.value += 1
+    assert bench.estimate("decsc") is not result
+    np.testing.assert_array_equal(bench.estimate("noisy").estimate.cube, bench.noisy)
+
+
+def test_a_trace_is_that_of_the_convergence_study(bench):
+    seen = []
+    bench.progress.observe(lambda change: seen.append(change["new"]), "value")
+    trace = bench.trace("anderson", 1e-3)
+    curve, solution = convergence.trace(
+        bench.model, bench.clean, bench.noisy, "anderson", shifts=1, evaluations=40, rel_tol=1e-3
+    )
+    assert trace.curve.equals(curve) and torch.equal(trace.iterates[-1], solution.iterates[-1])
+    assert seen == list(range(1, len(curve) + 1)) and bench.progress.layout.visibility == "hidden"
+    assert curve["worst"].iloc[-1] <= 1e-3 < curve["worst"].iloc[-2]
+    assert bench.trace("anderson", 1e-3) is trace
+
+
+@pytest.mark.parametrize(("bands", "windows"), [(3, [0]), (7, [0]), (8, [0, 1]), (14, [0, 2, 5, 7])])
+def test_scenes_of_other_bands_are_seen_in_windows(tmp_path, network, bands, windows):
+    bench = Bench("file", file_of(tmp_path, bands), side=48, weights=network)
+    assert bench.windows() == windows
+    trace = bench.trace("picard", 0.1, windows[-1])
+    assert trace.clean.shape == trace.noisy.shape == (HEIGHT, WIDTH, BANDS)
+    count = min(bands, BANDS)
+    np.testing.assert_array_equal(trace.noisy[..., :count], bench.noisy[..., windows[-1] : windows[-1] + count])
+    point = FixedPointExplorer(bench)
+    assert [first for _, first in point.window.options] == windows
+    assert (point.window.layout.display == "none") == (len(windows) == 1)
+
+
+def test_bands_show_the_cubes_in_one_contrast(bench):
+    explorer = BandExplorer(bench)
+    restored = bench.estimate("decsc").estimate.cube
+    explorer.view.band.value = 3
+    explorer.rows.value, explorer.columns.value = (4, 12), (6, 14)
+    explorer.row.value = explorer.column.value = 0  # outside the window, so there is no mark in it
+    low, high = np.percentile(bench.clean[..., 2], (0.5, 99.5))
+    for panel, cube in zip(explorer.panels, (bench.clean, bench.noisy, restored)):
+        levels = shown(panel)[20::40, 20::40] / 255
+        np.testing.assert_allclose(levels, np.clip((cube[4:12, 6:14, 2] - low) / (high - low), 0, 1), atol=0.003)
+    error = np.clip(0.5 + (restored - bench.clean)[4:12, 6:14, 2] / (high - low), 0, 1)
+    np.testing.assert_allclose(shown(explorer.panels[3])[20::40, 20::40] / 255, error, atol=0.003)
+    assert f"{metrics.psnr_per_band(bench.clean, restored)[2]:.2f} dB" in explorer.panels[2].caption.value
+    facts = told(explorer)
+    assert facts["value-decsc"] == f"{restored[0, 0, 2]:.4f}" and facts["rows"] == "4 12"
+
+    explorer.view.band.value = 5
+    assert explorer.rows.value == (4, 12) and told(explorer)["rows"] == "4 12"
+    explorer.view.kind.value = "false colour"
+    for control, value in zip((explorer.view.red, explorer.view.green, explorer.view.blue), (7, 2, 1)):
+        control.value = value
+    expected = false_colour(restored, bands=(6, 1, 0), like=bench.clean)[4:12, 6:14]
+    np.testing.assert_allclose(shown(explorer.panels[2])[20::40, 20::40] / 255, expected, atol=0.003)
+
+
+def test_bands_draw_the_spectra_and_the_profiles(bench):
+    explorer = BandExplorer(bench)
+    explorer._point(0.99, 0.0)
+    assert (explorer.row.value, explorer.column.value) == (HEIGHT - 1, 0)
+    explorer.rows.value = (10, 14)
+    explorer._point(0.5, 0.5)
+    assert (explorer.row.value, explorer.column.value) == (12, WIDTH // 2)
+    band = explorer.view.band.value - 1
+    drawn = [{line.get_label(): line.get_ydata() for line in axis.lines} for axis in explorer.plot.axes]
+    for name, cube in (
+        ("Clean", bench.clean),
+        ("Noisy", bench.noisy),
+        ("DECSC", bench.estimate("decsc").estimate.cube),
+    ):
+        np.testing.assert_array_equal(drawn[0][name], cube[12, WIDTH // 2])
+        np.testing.assert_array_equal(drawn[1][name], cube[..., band].mean(1, dtype=float))
+        np.testing.assert_array_equal(drawn[2][name], cube[..., band].mean(0, dtype=float))
+    before = explorer.plot.value
+    explorer.row.value = 1
+    assert explorer.plot.value != before
+
+
+def test_without_restoring_no_network_is_needed(tmp_path):
+    bench = Bench("file", file_of(tmp_path, 3), side=48, weights="/no/such.safetensors")
+    explorer = BandExplorer(bench, restore=False)
+    assert len(explorer.panels) == 3 and "Noise" in explorer.panels[2].caption.value
+
+
+def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
+    explorer = FixedPointExplorer(bench)
+    trace = bench.trace("anderson", 1e-3)
+    assert explorer.iterate.value == explorer.iterate.max == len(trace.iterates) - 1
+    explorer.iterate.value = k = 2
+    explorer.shared_atom.value, explorer.unshared_atom.value, explorer.slice.value = 3, 2, 4
+    facts = told(explorer)
+    S, H = (codes[0].numpy() for codes in trace.problem.layer.unpack(trace.iterates[k]))
+    assert facts["psnr"] == f"{trace.curve['psnr'][k]:.4f}" and facts["residual"] == f"{trace.curve['worst'][k]:.3e}"
+    assert facts["zeros-s"] == f"{np.mean(S == 0):.4f}" and facts["zeros-h"] == f"{np.mean(H == 0):.4f}"
+
+    band = explorer.view.band.value - 1
+    low, high = np.percentile(bench.clean[..., band], (0.5, 99.5))
+    shared, unshared = trace.problem.parts(trace.iterates[k])
+    step = shared + unshared - sum(trace.problem.parts(trace.iterates[k - 1]))
+    times = round(picture.SIDE / HEIGHT)
+    for panel, levels in zip(
+        explorer.panels,
+        (
+            (shared + unshared - low) / (high - low),
+            (shared - low) / (high - low),
+            0.5 + unshared / (high - low),
+            0.5 + 0.5 * step / np.abs(step[..., band]).max(),
+        ),
+    ):
+        np.testing.assert_allclose(shown(panel)[::times, ::times] / 255, np.clip(levels[..., band], 0, 1), atol=0.003)
+    for panel, codes in zip(explorer.codes, (S[2], H[1, 3])):
+        image = shown(panel)
+        times = round(picture.SIDE / max(codes.shape))
+        image = image[::times, ::times]
+        np.testing.assert_allclose(image / 255, 0.5 + 0.5 * codes / np.abs(codes).max(), atol=0.003)
+
+    explorer.solver.value = "picard"
+    assert explorer.trace is bench.trace("picard", 1e-3) and told(explorer)["solver"] == "picard"
+    explorer.tolerance.value = 0.1
+    assert float(told(explorer)["residual"]) <= 0.1
+
+
+def test_dictionaries_order_the_atoms_by_use(bench):
+    explorer = DictionaryExplorer(bench)
+    problem, codes = explorer.trace.problem, explorer.codes
+    shared, unshared = problem.parts(codes)
+    for which, atoms, whole in (("K", 16, shared), ("D", 4, unshared)):
+        added = [problem.contribution(codes, which, atom) for atom in range(atoms)]
+        np.testing.assert_allclose(sum(added), whole, atol=1e-5)
+        use = np.array([np.sqrt(np.mean(cube**2)) for cube in added])
+        order = np.argsort(-use)
+        explorer.which.value = which
+        assert explorer.rank.max == atoms
+        explorer.rank.value = 2
+        facts = told(explorer)
+        assert facts["atom"] == str(order[1] + 1) and facts["use"] == f"{use[order[1]]:.5f}"
+        without = metrics.mpsnr(bench.clean, shared + unshared - added[order[1]])
+        assert float(facts["without"]) == pytest.approx(without, abs=0.002)
+    explorer._point(0.6, 0.1)
+    assert explorer.rank.value == 3
+    explorer.slice.value = 2
+    kernel = bench.model.unshared.kernel("reconstruction").detach().numpy()[order[2], 1]
+    image = shown(explorer.panels[0])[::64, ::64] / 255
+    np.testing.assert_allclose(image, 0.5 + 0.5 * kernel / np.abs(kernel).max(), atol=0.003)
+
+
+def test_methods_are_swiped_and_scored(bench):
+    explorer = MethodExplorer(bench, "noisy", "tv")
+    left, right = (bench.estimate(name).estimate.cube for name in ("noisy", "tv"))
+    explorer.divider.value = 50
+    low, high = np.percentile(bench.clean[..., explorer.view.chosen[0]], (0.5, 99.5))
+    times = round(560 / HEIGHT)
+    image = shown(explorer.swipe)[::times, ::times].mean(2) / 255
+    for columns, cube in ((slice(0, 9), left), (slice(11, WIDTH), right)):
+        expected = np.clip((cube[:, columns, explorer.view.chosen[0]] - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(image[:, columns], expected, atol=0.003)
+    explorer._point(0.3, 0.254)
+    assert explorer.divider.value == 25
+    facts, text = told(explorer), explorer.table.value
+    assert facts["psnr-right"] == f"{metrics.mpsnr(bench.clean, right):.4f}"
+    assert all(f"{value:.4f}" in text for value in (metrics.ssim(bench.clean, left), metrics.sam(bench.clean, right)))
+    own = bench.estimate("decsc").estimate
+    error, spread = (
+        np.sqrt(np.mean(np.square(cube, dtype=float), axis=2)) for cube in (own.cube - bench.clean, own.spread)
+    )
+    assert float(facts["agreement"]) == pytest.approx(np.corrcoef(error.ravel(), spread.ravel())[0, 1], abs=0.001)
+
+    explorer.left.value = "sst"
+    assert "no weights come with the package for &#x27;sst&#x27;" in bench.status.value
+    assert told(explorer)["left"] == "noisy"
+    explorer.left.value = "tv"
+    assert bench.status.value == "" and told(explorer)["left"] == "tv"
+
+
+def test_an_explorer_out_of_view_computes_nothing_until_it_is_seen(bench):
+    page = explore(bench)
+    tabs = page.children[1]
+    bands, point, atoms, methods = tabs.children
+    assert bands.facts.value and not (point.facts.value or atoms.facts.value or methods.facts.value)
+    tabs.selected_index = 1
+    assert point.facts.value and not atoms.facts.value
+    old = bands.facts.value
+    bench.seed.value += 1
+    assert bands.facts.value == old
+    tabs.selected_index = 0
+    assert bands.facts.value != old
+
+
+def test_shrinkage_is_the_minimiser():
+    explorer = ShrinkageExplorer()
+    for x, theta, expected in ((1.5, 0.5, "1.00"), (-0.4, 0.5, "0.00"), (-2.0, 0.25, "-1.75")):
+        explorer.threshold.value, explorer.code.value = theta, x
+        assert told(explorer)["shrunk"] == expected
+        objective = explorer.plot.axes[0].lines[0]
+        lowest = objective.get_xdata()[np.argmin(objective.get_ydata())]
+        assert float(expected) == pytest.approx(lowest, abs=0.006)
+
+
+def test_a_mark_surrounds_its_place_and_leaves_the_image_alone():
+    image = np.full((64, 64), 90, np.uint8)
+    marked = picture.mark(image, 0.5, 0.25)
+    assert (image == 90).all() and marked.shape == (64, 64, 3)
+    assert tuple(marked[32, 16]) == (90, 90, 90)
+    assert tuple(marked[32, 26]) == tuple(marked[22, 16]) == picture.MARK
+    picture.mark(image, 0, 0.999)  # at the edge, too
