@@ -58,7 +58,7 @@ def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1)
     shifts, evaluations : int
         DECSC only: shifted copies (default: all that it averages) and evaluations of f.
     """
-    model = build(config).to("meta").eval()
+    model = build(config, torch.Generator().manual_seed(0)).to("meta").eval()
     image = torch.empty(1, getattr(config, "bands", None) or 31, side, side, device="meta")
     if not isinstance(config, DECSCConfig):
         return _count(lambda: model(image))
@@ -161,14 +161,12 @@ def measure(
     row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
     if method not in LEARNED:
         return row
-    config = denoiser.weights.model.config
-    row |= {"parameters": denoiser.params, "gmacs": gmacs(config, side)}
+    config, evaluations = denoiser.weights.model.config, 1
     if isinstance(config, DECSCConfig):
         final = len(config.phantom) if config.gradient == "phantom" else 1
         row["copies"] = f"{len(denoiser.shifts)} of {config.shifts}"
-        row["iterations"] = max(record.iterations for record in estimate.record) + final
-        row["gmacs"] = gmacs(config, side, evaluations=row["iterations"])
-    return row
+        row["iterations"] = evaluations = max(record.iterations for record in estimate.record) + final
+    return row | {"parameters": denoiser.params, "gmacs": gmacs(config, side, evaluations=evaluations)}
 
 
 def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd.DataFrame:
