@@ -77,7 +77,7 @@ def test_costs_of_a_network_and_of_a_method_without(tmp_path, noisy):
     counted = complexity.gmacs(configure("decsc"), 24, evaluations=int(costs["iterations"][2]))
     assert costs["gmacs"][2] == pytest.approx(counted)
     assert (costs[["seconds", "cpu_seconds"]] > 0).all(axis=None)
-    assert (costs["memory_mb"] < 300).all() and costs["memory_mb"][2] > 5
+    assert costs["memory_mb"].between(0, 300).all()
 
 
 def test_only_square_images_are_measured(noisy):
