@@ -49,7 +49,8 @@ IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.k
 LISTEN = """() => {
   window.complaints = [];
   window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, { header, parent_header, content }) => {
-    if (header.msg_type === "error" || content.name === "stderr") window.complaints.push([parent_header.msg_type, content]);
+    if (header.msg_type !== "error" && content.name !== "stderr") return;
+    window.complaints.push([parent_header.msg_type, content]);
   });
 }"""
 PICTURE = """async image => {
