@@ -46,10 +46,12 @@ BANDS, SIDE = 31, 64
 SEED, CASE, SCENE = 0, "gauss-95", "chelsea"
 """What notebook 11 begins with."""
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+# ipykernel says "No such comm" where JupyterLab asks for widgets before the kernel has any: a race between the two.
 LISTEN = """() => {
   window.complaints = [];
   window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, { header, parent_header, content }) => {
     if (header.msg_type !== "error" && content.name !== "stderr") return;
+    if (content.text?.startsWith("No such comm")) return;
     window.complaints.push([parent_header.msg_type, content]);
   });
 }"""
