@@ -146,11 +146,11 @@ def photo() -> tuple[np.ndarray, np.ndarray]:
     return clean, noise.add_noise(clean, "gauss-95", np.random.default_rng(0))[0]
 
 
-def test_shipped_weights_denoise_and_settle(photo) -> None:
+def test_shipped_weights_denoise_and_nearly_reach_their_equilibrium(photo) -> None:
     clean, noisy = photo
     estimate = make("decsc", shifts=4)(noisy)
     assert metrics.mpsnr(clean, estimate.cube) > metrics.mpsnr(clean, noisy) + 6
-    assert all(min(record.residuals) < 0.05 for record in estimate.record)
+    assert all(min(record.residuals) < 2e-3 for record in estimate.record)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 15 / 255, 50 / 255])
