@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,3 +21,19 @@ def test_commands_exist() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     used = set(re.findall(r"^decsc (\w+)", README, re.M)) | set(re.findall(r"`decsc (\w+)", README))
     assert used and used <= known
+
+
+def test_the_results_are_those_of_the_standard_profile() -> None:
+    """Every MPSNR of the first table, as `figures/standard/table2_scenes.csv` has it, and the best of each scene bold."""
+    results = pd.read_csv(ROOT / "figures/standard/table2_scenes.csv").set_index("method")
+    head, _, *lines = re.search(r"^\| method \|.*?\n\n", README, re.M | re.S)[0].strip().splitlines()
+    assert [cell.strip() for cell in head.split("|")[2:-2]] == [*results.columns, "mean"]
+    told = {}
+    for line in lines:
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-2])
+        told[name] = cells
+    assert list(told) == list(results.index)
+    results["mean"] = results.mean(axis=1)
+    for name, cells in told.items():
+        best = results.loc[name] == results.max()
+        assert cells == [f"**{value:.2f}**" if best[scene] else f"{value:.2f}" for scene, value in results.loc[name].items()]
