@@ -348,8 +348,9 @@ def _fabric(config: TrainConfig) -> Fabric:
 
 def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, code: dict) -> dict:
     """What the weights file tells about its training."""
+    start = {"start": config.start and Path(config.start).name}  # folders are no part of the story; `ancestor` has its hash
     return {
-        "training": config.to_json(),
+        "training": config.to_json() | start,
         "data": {split: {scene.name: scene.sha256() for scene in scenes} for split, scenes in data.items()},
         "steps": at.step,
         "patches": at.step * config.batch,
