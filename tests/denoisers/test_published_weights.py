@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from decsc_core import weights
 from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 from decsc_core.scenes import load_scene, scene_names
+from decsc_core.study import campaign
 from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
 
-PUBLISHED = sorted([*weights.SHIPPED.glob("*.safetensors"), *(Path(__file__).parents[2] / "weights").glob("*.safetensors")])
+ROOT = Path(__file__).parents[2]
+PUBLISHED = sorted([*weights.SHIPPED.glob("*.safetensors"), *(ROOT / "weights").glob("*.safetensors")])
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
@@ -25,6 +28,14 @@ def test_published_weights_are_what_their_name_says(path):
     assert (loaded.method, training["method"], training["case"]) == (method, method, case)
     assert set(loaded.story["data"]["train"]) == set(scene_names(training["dataset"], "train"))
     assert loaded.story["patches"] == loaded.story["steps"] * training["batch"]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_the_campaign_says_how_the_weights_were_trained(path, tmp_path):
+    run = campaign.read(ROOT / "campaigns" / "small.yaml", tmp_path)[path.stem]
+    told, expected = weights.load(path).story["training"], json.loads(json.dumps(run.to_json()))
+    expected["start"] = run.start and Path(run.start).name
+    assert told == expected
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
