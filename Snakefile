@@ -376,7 +376,7 @@ rule neumann:
         DATA,
         DRAWING,
         method_files("decsc"),
-        code("study/neumann.py", "study/train.py"),
+        code("study/convergence.py", "study/neumann.py", "study/train.py"),
         notebook="notebooks/10_neumann.ipynb",
     output:
         published("10_neumann"),

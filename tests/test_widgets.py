@@ -14,8 +14,6 @@ import torch
 from decsc_core import metrics, weights
 from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC, preset
-from decsc_core.noise import add_noise
-from decsc_core.scenes import SceneError
 from decsc_core.study import convergence
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 from decsc_core.study.figures import false_colour

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
 from decsc_core.networks.padding import crop_to, pad_to_multiple
-from decsc_core.networks.volumes import BatchNorm, Step, features_last, u_shape
+from decsc_core.networks.volumes import BatchNorm, Step, u_shape
 from decsc_core.model.windows import WindowAttention
 
 

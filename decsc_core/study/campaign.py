@@ -102,13 +102,13 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
         run["start"] = str(folder / run["start"] / "weights.safetensors")
     else:
         model = configure(method, preset, **changes)
-    fields = RECIPES[method][preset] | run
+    given = RECIPES[method][preset] | run
     if patches is not None:
-        batch = fields.get("batch", TrainConfig.batch)
+        batch = given.get("batch", TrainConfig.batch)
         if patches % batch:
             raise ValueError(f"patches: {patches} is no multiple of the batch, {batch}")
-        fields["steps"] = patches // batch
-    return TrainConfig(model, **fields)
+        given["steps"] = patches // batch
+    return TrainConfig(model, **given)
 
 
 def _lines(path: Path) -> list[dict]:

@@ -24,7 +24,7 @@ from decsc_core.model.shifts import split_shifts, spread_shifts
 from decsc_core.networks.catalog import LEARNED, build, configure
 from decsc_core.study import paper
 from decsc_core.study.paper import label
-from decsc_core.weights import Weights, WeightsError, load, shipped
+from decsc_core.weights import Weights, WeightsError, shipped
 
 T = TypeVar("T")
 PAPER_EVALUATIONS = {"decsc": 21, "decsc-mamba": 25}

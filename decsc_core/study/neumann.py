@@ -21,9 +21,10 @@ from torch import Tensor
 from decsc_core import deq
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
-from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
+from decsc_core.model.shifts import crop_shifts
 from decsc_core.networks.catalog import configure
 from decsc_core.scenes import Scene
+from decsc_core.study.convergence import Problem
 from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube, score_rows
 from decsc_core.study.figures import TEXT_WIDTH
@@ -59,25 +60,18 @@ class Gradients:
     """
 
     def __init__(self, model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) -> None:
-        config = model.config
-        if noisy.shape[2] != config.bands:
-            raise ValueError(
-                f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}"
-            )
         self.model = copy.deepcopy(model).double().requires_grad_()
-        images = (rearrange(torch.from_numpy(cube), "h w b -> 1 b h w") for cube in (clean, noisy))
-        self.clean, image = (image.to(self.model.shared_threshold) for image in images)
-        self.shifts = spread_shifts(config.stride, shifts)
-        self.copies = split_shifts(image, config.kernel, config.stride, self.shifts)
-        layer = self._layer()
-        solver = replace(config.solver, rel_tol=TOLERANCE, max_iter=MOST_EVALUATIONS)
+        self.problem = Problem(self.model, noisy, shifts)
+        self.clean = rearrange(torch.from_numpy(clean), "h w b -> 1 b h w").to(self.model.shared_threshold)
+        solver = replace(model.config.solver, rel_tol=TOLERANCE, max_iter=MOST_EVALUATIONS)
+        layer = self.problem.layer
         with torch.no_grad():
             found = deq.solve(layer, layer.initial(), **asdict(solver))
         self.z, self.residual = found.z, float(found.residuals.amin(0).max())
 
     def _layer(self) -> Layer:
         """f, with a graph of its own, for a backward pass frees what a graph holds."""
-        return Layer(self.model, self.copies)
+        return Layer(self.model, self.problem.layer.noisy)
 
     def phantom(self, dampings: Sequence[float]) -> tuple[Tensor, float]:
         """The gradient that `deq.phantom` attaches, flat, and what its graph holds for the backward pass [MB]."""
@@ -105,11 +99,11 @@ class Gradients:
                 held[storage.data_ptr()] = storage.nbytes() / (2 if tensor.dtype == torch.float64 else 1)
             return tensor
 
-        config = self.model.config
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             layer = self._layer()
             codes = attach(layer)
-            images = crop_shifts(sum(layer.reconstruct(codes)), self.clean.shape[-2:], config.stride, self.shifts)
+            images = sum(layer.reconstruct(codes))
+            images = crop_shifts(images, self.problem.size, self.model.config.stride, self.problem.shifts)
             loss = F.mse_loss(images.mean(0), self.clean)
         parts = torch.autograd.grad(loss, list(self.model.parameters()), materialize_grads=True, allow_unused=True)
         return torch.cat([part.flatten() for part in parts]), sum(held.values()) / 1e6

@@ -132,22 +132,11 @@ def _table(names: list[str], results: list) -> str:
     for title, (key, form) in ROWS.items():
         cells.append([title, *(format(result.scores[key], form) for result in results)])
     cells.append(["Seconds", *(f"{result.seconds:.1f}" for result in results)])
-    for title, key in (("Evaluations of f", "iterations"), ("Residual", "residuals")):
-        records = [[record for record in result.estimate.record or [] if record] for result in results]
-        told = [
-            (
-                ""
-                if not known
-                else (
-                    f"{max(r.iterations for r in known)}"
-                    if key == "iterations"
-                    else f"{max(r.residuals[-1] for r in known):.2g}"
-                )
-            )
-            for known in records
-        ]
-        if any(told):
-            cells.append([title, *told])
+    records = [[record for record in result.estimate.record or [] if record] for result in results]
+    if any(records):
+        most = (str(max(record.iterations for record in own)) if own else "" for own in records)
+        worst = (f"{max(record.residuals[-1] for record in own):.2g}" if own else "" for own in records)
+        cells += [["Evaluations of f", *most], ["Residual", *worst]]
     td = "<td style='padding:2px 12px 2px 0'>{}</td>"
     rows = "".join(f"<tr>{''.join(map(td.format, row))}</tr>" for row in cells)
     return f"<table class='decsc-scores'>{rows}</table>"

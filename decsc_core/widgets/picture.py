@@ -11,6 +11,7 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,8 +20,8 @@ from decsc_core.study.figures import COLOURS, style
 SIDE = 320
 """Pixels to which the longer side of a small picture is enlarged, at least, by repeating its pixels."""
 DPI = 110
-MARK = (213, 94, 0)
-"""Colour of marks, as `figures.COLOURS[1]`."""
+MARK = tuple(round(255 * part) for part in to_rgb(COLOURS[1]))
+"""Colour of marks."""
 
 
 class Picture(anywidget.AnyWidget):
