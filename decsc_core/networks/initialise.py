@@ -10,11 +10,26 @@ from torch import nn
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+INITS = ("released", "identity")
+"""Starts of a network that adds its input at its end: the release's, or with a last layer of zeros, as the identity."""
 
 
 def default_generator() -> torch.Generator:
     """The source of initial weights where none is given."""
     return torch.Generator().manual_seed(2021)
+
+
+def check_init(init: str) -> None:
+    """Raise ValueError for what is not one of `INITS`."""
+    if init not in INITS:
+        raise ValueError(f"init={init!r}; choose one of {', '.join(INITS)}")
+
+
+def set_to_zero(*layers: nn.Module) -> None:
+    """Zeros for all weights and biases of some layers."""
+    for layer in layers:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
-from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
+from decsc_core.networks.initialise import check_init, default_generator, reset_qrnn3d_family, set_to_zero
 
 SQUEEZE, CODE, GROUPS = 4, 8, 4
 """Width over the enhancement's hidden width, width over the length of a memory slot, groups of the channel shuffle."""
@@ -42,6 +42,8 @@ class SERTConfig:
         Hidden channels of an MLP over `width`.
     enhancement : float
         Weight of the spectral enhancement.
+    init : {"released", "identity"}
+        See `initialise.INITS`; the release's start is far from the identity, which costs the first thousands of steps.
     """
 
     bands: int = 31
@@ -53,13 +55,15 @@ class SERTConfig:
     memory: int = 128
     mlp_ratio: int = 2
     enhancement: float = 0.1
+    init: str = "released"
 
     def __post_init__(self) -> None:
         for name in ("windows", "splits"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_init(self.init)
         for name, value in asdict(self).items():
             for number in value if isinstance(value, tuple) else (value,):
-                if name != "enhancement" and number < 1:
+                if name not in ("enhancement", "init") and number < 1:
                     raise ValueError(f"{name}={value} must be at least 1")
         if not self.windows or len(self.windows) != len(self.splits):
             raise ValueError(f"windows={self.windows} and splits={self.splits} must hold one number for each stage")
@@ -74,8 +78,8 @@ class SERTConfig:
 
 PRESETS = {
     "paper": {},
-    "small": {"width": 48, "windows": (16, 32), "splits": (1, 4), "blocks": 4, "memory": 64},
-    "tiny": {"width": 16, "heads": 2, "windows": (8,), "splits": (2,), "blocks": 2, "memory": 8},
+    "small": {"width": 48, "windows": (16, 32), "splits": (1, 4), "blocks": 4, "memory": 64, "init": "identity"},
+    "tiny": {"width": 16, "heads": 2, "windows": (8,), "splits": (2,), "blocks": 2, "memory": 8, "init": "identity"},
 }
 
 
@@ -182,6 +186,8 @@ class SERT(FlatTransformer):
         for module in self.modules():
             if isinstance(module, SpectralEnhancement):
                 nn.init.normal_(module.memory, generator=generator)
+        if config.init == "identity":
+            set_to_zero(self.tail)
 
 
 _RENAMED = [

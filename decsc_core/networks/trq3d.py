@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
-from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
+from decsc_core.networks.initialise import check_init, default_generator, reset_qrnn3d_family, set_to_zero
 from decsc_core.networks.padding import crop_to, pad_to_multiple
 from decsc_core.networks.volumes import BatchNorm, Step, u_shape
 from decsc_core.model.windows import WindowAttention
@@ -35,6 +35,8 @@ class TRQ3DConfig:
         Layers of the encoder, and of the decoder. Every other one changes the size.
     heads, window : int
         Of the attention in the image branch; the window's side in pixels.
+    init : {"released", "identity"}
+        See `initialise.INITS`; the release's start is far from the identity, which costs the first thousands of steps.
     """
 
     bands: int = 31
@@ -42,8 +44,10 @@ class TRQ3DConfig:
     depth: int = 4
     heads: int = 4
     window: int = 8
+    init: str = "released"
 
     def __post_init__(self) -> None:
+        check_init(self.init)
         for name in ("bands", "width", "depth", "heads", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -52,7 +56,11 @@ class TRQ3DConfig:
             raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; {advice}")
 
 
-PRESETS = {"paper": {}, "small": {"width": 8}, "tiny": {"width": 4, "depth": 2, "heads": 2, "window": 4}}
+PRESETS = {
+    "paper": {},
+    "small": {"width": 8, "init": "identity"},
+    "tiny": {"width": 4, "depth": 2, "heads": 2, "window": 4, "init": "identity"},
+}
 
 
 class Pointwise(nn.Module):
@@ -200,6 +208,10 @@ class TRQ3D(nn.Module):
         self.image_tail = ImageTail(config.width, config.bands)
         self.merge = nn.Conv2d(2 * config.bands, config.bands, 1)
         reset_qrnn3d_family(self, generator or default_generator())
+        if config.init == "identity":
+            set_to_zero(self.tail, self.image_tail.norm, self.merge)
+            for branch in self.merge.weight.data.split(config.bands, dim=1):
+                branch[:, :, 0, 0] = torch.eye(config.bands) / 2
 
     def forward(self, noisy: Tensor) -> Tensor:
         if noisy.ndim != 4 or noisy.shape[1] != self.bands:
