@@ -14,7 +14,7 @@ from decsc_core.networks.sert import PRESETS, SERT, Rectangles, SERTConfig, own_
 
 
 def tiny(generator: torch.Generator | None = None) -> SERT:
-    return SERT(SERTConfig(**PRESETS["tiny"] | {"bands": 5}), generator)
+    return SERT(SERTConfig(**PRESETS["tiny"] | {"bands": 5, "init": "released"}), generator)
 
 
 def test_it_gives_the_released_networks_numbers(golden):

@@ -10,7 +10,7 @@ from decsc_core.networks.trq3d import PRESETS, TRQ3D, Pointwise, TRQ3DConfig, fr
 
 
 def tiny(generator: torch.Generator | None = None) -> TRQ3D:
-    return TRQ3D(TRQ3DConfig(**PRESETS["tiny"] | {"bands": 5}), generator)
+    return TRQ3D(TRQ3DConfig(**PRESETS["tiny"] | {"bands": 5, "init": "released"}), generator)
 
 
 def test_it_gives_the_released_networks_numbers(golden):
