@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decsc_core import deq
-from decsc_core.model.detail import DetailEnhancement, FusedKernel
+from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
 from decsc_core.model.shifts import Shift, all_shifts, crop_shifts, split_shifts, spread_shifts
 from decsc_core.model.swin import SwinPrior
@@ -44,12 +44,14 @@ class DECSCConfig:
     kernel, stride : int
         Side of every atom and lattice distance, in pixels. The stride of 7 is the release's; the paper gives none.
     prior : {"swin", "vmamba"}
-        P_S; `depth` blocks, `heads` and `window` for Swin, `states` for VMamba.
+        P_S; `depth` blocks (0: no prior), `heads` and `window` for Swin, `states` for VMamba.
     tie : {"released", "paper"}
         Three copies of each dictionary, tied at initialisation only, or the paper's single K and D with W = K^T.
         With three copies the S update takes the unshared part from the reconstruction copy, and conversely.
     detail : {"released", "paper"}
         The two forms of Eq. (24), see `DetailEnhancement`.
+    detail_parts : tuple of str
+        The parts that P_H has, of "difference" and "attention"; Table V leaves out one at a time.
     init : {"released", "tied", "normalized"}
         ``"released"``: the release's training script, which redraws the analysis copies and so breaks the tie before the
         first step. ``"tied"``: without that redraw. ``"normalized"``: tied, and each dictionary scaled to spectral norm 1,
@@ -87,6 +89,7 @@ class DECSCConfig:
     states: int = 16
     tie: str = "released"
     detail: str = "released"
+    detail_parts: tuple[str, ...] = PARTS
     init: str = "released"
     thresholds: str = "free"
     ridge: float = 0.0
@@ -117,6 +120,9 @@ class DECSCConfig:
         for name in ("shifts", "train_shifts"):
             if not 1 <= getattr(self, name) <= self.stride**2:
                 raise ValueError(f"{name}={getattr(self, name)} must lie between 1 and stride^2 = {self.stride**2}")
+        object.__setattr__(self, "detail_parts", tuple(self.detail_parts))
+        if not set(self.detail_parts) <= set(PARTS):
+            raise ValueError(f"detail_parts={self.detail_parts} must hold nothing but {' and '.join(PARTS)}")
         object.__setattr__(self, "phantom", tuple(self.phantom))
         if not self.phantom or not all(0 < damping <= 1 for damping in self.phantom):
             raise ValueError(f"phantom={self.phantom} must hold at least one damping, each above 0 and at most 1")
@@ -156,7 +162,7 @@ class Layer:
 
     def __init__(self, model: DECSC, noisy: Tensor) -> None:
         self.model, self.noisy = model, noisy
-        self.fused: FusedKernel = model.prior_unshared.difference.fuse()
+        self.fused: FusedKernel | None = model.prior_unshared.fuse()
         self.thresholds = model.thresholds()
         self.weights = band_weights(noisy) if model.config.fidelity == "noise-weighted" else 1.0
         config, (bands, *size) = model.config, noisy.shape[1:]
@@ -240,7 +246,7 @@ class DECSC(nn.Module):
             SwinPrior(M, config.depth, config.heads, config.window) if config.prior == "swin"
             else VMambaPrior(M, config.depth, config.states)
         )
-        self.prior_unshared = DetailEnhancement(J, config.detail)
+        self.prior_unshared = DetailEnhancement(J, config.detail, config.detail_parts)
         self.reset_parameters(generator or torch.Generator().manual_seed(2021))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -278,7 +284,7 @@ class DECSC(nn.Module):
             module.reset_parameters(generator)
         elif hasattr(module, "relative_position_bias_table"):
             nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02, generator=generator)
-        elif hasattr(module, "fuse"):
+        elif isinstance(module, DifferenceConv3d):
             for weight in module.weights.values():
                 nn.init.kaiming_normal_(weight, mode="fan_out", generator=generator)
 

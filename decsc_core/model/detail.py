@@ -6,11 +6,15 @@ dense kernel, so it is fused once per weight update and the branches cost nothin
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+PARTS = ("difference", "attention")
+"""The two parts of the prior."""
 
 
 class FusedKernel(NamedTuple):
@@ -64,20 +68,31 @@ class DetailEnhancement(nn.Module):
     form : {"released", "paper"}
         ``"released"``: T = H + relu(V H), out = T sigmoid(C2 relu(C1 T)).
         ``"paper"``, Eq. (24): T = H + V H, out = T + T C2(C1 T).
+    parts : collection of str
+        Of `PARTS`. Without the difference convolution T = H, without the attention out = T (Table V).
     """
 
-    def __init__(self, channels: int, form: str) -> None:
+    def __init__(self, channels: int, form: str, parts: Collection[str] = PARTS) -> None:
         super().__init__()
-        self.form = form
-        self.difference = DifferenceConv3d(channels)
-        self.reduce = nn.Conv3d(channels, channels // 2, 3, padding=1)
-        self.select = nn.Conv3d(channels // 2, channels, 3, padding=1)
+        self.form, self.parts = form, parts
+        if "difference" in parts:
+            self.difference = DifferenceConv3d(channels)
+        if "attention" in parts:
+            self.reduce = nn.Conv3d(channels, channels // 2, 3, padding=1)
+            self.select = nn.Conv3d(channels // 2, channels, 3, padding=1)
 
-    def forward(self, codes: Tensor, fused: FusedKernel) -> Tensor:
-        """Apply the prior with `fused`, the result of `self.difference.fuse()` for the current weights."""
-        edges = F.conv3d(codes, fused.weight, fused.bias, padding=1)
-        if self.form == "paper":
-            codes = codes + edges
+    def fuse(self) -> FusedKernel | None:
+        """The difference convolution for the current weights; None without one."""
+        return self.difference.fuse() if "difference" in self.parts else None
+
+    def forward(self, codes: Tensor, fused: FusedKernel | None) -> Tensor:
+        """Apply the prior with `fused`, the result of `fuse` for the current weights."""
+        paper = self.form == "paper"
+        if fused is not None:
+            edges = F.conv3d(codes, fused.weight, fused.bias, padding=1)
+            codes = codes + (edges if paper else F.relu(edges))
+        if "attention" not in self.parts:
+            return codes
+        if paper:
             return codes + codes * self.select(self.reduce(codes))
-        codes = codes + F.relu(edges)
         return codes * torch.sigmoid(self.select(F.relu(self.reduce(codes))))

@@ -498,6 +498,7 @@ def test_the_paper_preset_is_the_released_network():
     ({"prior": "resnet"}, "prior='resnet'; choose one of swin, vmamba"),
     ({"tie": "loose"}, "tie='loose'; choose one of released, paper"),
     ({"detail": "none"}, "detail='none'; choose one of released, paper"),
+    ({"detail_parts": ("edges",)}, "detail_parts=('edges',) must hold nothing but difference and attention"),
     ({"init": "zero"}, "init='zero'; choose one of released, tied, normalized"),
     ({"thresholds": "negative"}, "thresholds='negative'; choose one of free, positive"),
     ({"fidelity": "blind"}, "fidelity='blind'; choose one of uniform, noise-weighted"),

@@ -103,7 +103,7 @@ def test_the_papers_form_is_equation_24():
         DConv, Conv_a, Conv_b = parts(prior, S)
         T = S + DConv
         expected = T + T * Conv_b(Conv_a(T))
-        torch.testing.assert_close(prior(S, prior.difference.fuse()), expected, rtol=0, atol=1e-11)
+        torch.testing.assert_close(prior(S, prior.fuse()), expected, rtol=0, atol=1e-11)
 
 
 def test_the_released_form_has_relus_and_a_sigmoid_gate():
@@ -114,14 +114,14 @@ def test_the_released_form_has_relus_and_a_sigmoid_gate():
         T = S + torch.where(DConv > 0, DConv, 0)
         reduced = Conv_a(T)
         gate = 1 / (1 + torch.exp(-Conv_b(torch.where(reduced > 0, reduced, 0))))
-        torch.testing.assert_close(prior(S, prior.difference.fuse()), T * gate, rtol=0, atol=1e-11)
+        torch.testing.assert_close(prior(S, prior.fuse()), T * gate, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 6), (29, 3, 2), (44, 2, 2)])
 def test_codes_of_any_size(form, size):
     prior = fill(DetailEnhancement(J, form))
-    codes, fused = normal(3, J, *size, seed=34), prior.difference.fuse()
+    codes, fused = normal(3, J, *size, seed=34), prior.fuse()
     with torch.no_grad():
         out = prior(codes, fused)
         assert out.shape == codes.shape and out.isfinite().all()
@@ -132,3 +132,25 @@ def test_codes_of_any_size(form, size):
 def test_the_inner_width_is_half():
     prior = DetailEnhancement(6, "released")
     assert prior.reduce.weight.shape == (3, 6, 3, 3, 3) and prior.select.weight.shape == (6, 3, 3, 3, 3)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+def test_without_a_part_the_prior_is_the_other_part_alone(form):
+    """Table V: without the difference convolution T = H, without the attention out = T, without both the identity."""
+    whole = fill(DetailEnhancement(J, form))
+    H = normal(2, J, 5, 4, 6, seed=35)
+
+    def without(*parts: str) -> Tensor:
+        prior = DetailEnhancement(J, form, parts).double()
+        prior.load_state_dict({name: whole.state_dict()[name] for name in prior.state_dict()})
+        return prior(H, prior.fuse())
+
+    with torch.no_grad():
+        DConv, Conv_a, Conv_b = parts(whole, H)
+        if form == "paper":
+            edges, gated = H + DConv, H + H * Conv_b(Conv_a(H))
+        else:
+            edges, gated = H + F.relu(DConv), H * torch.sigmoid(Conv_b(F.relu(Conv_a(H))))
+        torch.testing.assert_close(without("difference"), edges, rtol=0, atol=1e-11)
+        torch.testing.assert_close(without("attention"), gated, rtol=0, atol=1e-11)
+        assert torch.equal(without(), H)
