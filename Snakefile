@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
+
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
@@ -18,7 +20,7 @@ from decsc_core.study.evaluate import AS_IS
 
 KEYS = {
     "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
-    "complexity", "neumann", "threads", "gpus", "mem_mb", "runtime",
+    "complexity", "campaign", "threads", "gpus", "mem_mb", "runtime",
 }
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
@@ -77,6 +79,20 @@ def method_files(method):
     return method_code(method) + (configured_weights(method) or code(f"shipped/{method}-*.safetensors"))
 
 
+def trained(run):
+    """The weights of a run of the campaign: published ones, or else those that `train_run` makes."""
+    published = f"weights/{Path(config['campaign']).stem}/{run}.safetensors"
+    return published if os.path.exists(published) else f"{RUNS}/trained/{run}/weights.safetensors"
+
+
+def trained_rows(names):
+    """The files of the rows of some runs of the campaign."""
+    return [
+        f"{RUNS}/trained/{run}/{config['dataset']}-{config['case']}-{CAMPAIGN[run]['method']}.{end}"
+        for run in names for end in ("csv", "json", "npy")
+    ]
+
+
 def is_heavy(method):
     """Whether jobs of this method get the GPUs, memory and minutes of the profile, not the least."""
     return method in METHODS and METHODS[method].kind != "band-wise"
@@ -113,7 +129,21 @@ def parameters(**values):
     )
 
 
+def campaign_parameters(**values):
+    """The parameters of a notebook that compares the runs of the campaign: these, those, and those that all have."""
+    return parameters(
+        campaign=from_notebooks(config["campaign"]),
+        trained={run: from_notebooks(trained(run)) for run in CAMPAIGN},
+        runs=from_notebooks(RUNS),
+        dataset=config["dataset"],
+        case=config["case"],
+        crop=config["crop"],
+        **values,
+    )
+
+
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
+CAMPAIGN = yaml.safe_load(Path(config["campaign"]).read_text())
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
@@ -235,6 +265,55 @@ rule train:
         NOTEBOOK
 
 
+rule train_run:
+    """One network of the campaign. It is trained once: an edited file repeats only the runs that it changes."""
+    input:
+        ancient(config["campaign"]),
+    output:
+        f"{RUNS}/trained/{{run}}/weights.safetensors",
+    params:
+        run=lambda wildcards: json.dumps(CAMPAIGN[wildcards.run]),
+    threads: 1  # several side by side are faster than one with several
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/train-{{run}}.log",
+    shell:
+        "OMP_NUM_THREADS={threads} decsc train --campaign {input} --run {wildcards.run} --out {RUNS}/trained"
+        " > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+
+
+rule evaluate_run:
+    """Score one network of the campaign on the test scenes."""
+    input:
+        DATA,
+        NETWORK,
+        "decsc_core/study/evaluate.py",
+        weights=lambda wildcards: trained(wildcards.run),
+    output:
+        multiext(f"{RUNS}/trained/{{run}}/{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
+    wildcard_constraints:
+        dataset="|".join(NAMES["dataset"]),
+        case="|".join(NAMES["case"]),
+    params:
+        seed=config["seed"],
+        crop=f"--crop {config['crop']}" if config["crop"] else "",
+    threads: 1  # several side by side are faster than one with several
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/trained-{{run}}-{{dataset}}-{{case}}-{{method}}.log",
+    shell:
+        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
+        " --folder {RUNS}/trained/{wildcards.run}"
+        " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
+        " {params.crop} --weights {input.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+
+
 rule close_range:
     """Table II, Figs. 4 and 5."""
     input:
@@ -342,6 +421,28 @@ rule complexity:
         NOTEBOOK
 
 
+rule ablation:
+    """Table V."""
+    input:
+        trained_rows(CAMPAIGN),
+        DRAWING,
+        code("study/ablation.py", "study/campaign.py"),
+        notebook="notebooks/07_ablation.ipynb",
+    output:
+        published("07_ablation"),
+        executed=f"{RUNS}/notebooks/07_ablation.ipynb",
+    params:
+        values=campaign_parameters(),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/07_ablation.log",
+    shell:
+        NOTEBOOK
+
+
 rule convergence:
     """Fig. 12, and the solvers beside each other."""
     input:
@@ -370,26 +471,42 @@ rule convergence:
         NOTEBOOK
 
 
+rule dictionary_size:
+    """Figs. 13 and 14."""
+    input:
+        trained_rows(CAMPAIGN),
+        DRAWING,
+        code("study/ablation.py", "study/campaign.py"),
+        notebook="notebooks/09_dictionary_size.ipynb",
+    output:
+        published("09_dictionary_size"),
+        executed=f"{RUNS}/notebooks/09_dictionary_size.ipynb",
+    params:
+        values=campaign_parameters(),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/09_dictionary_size.log",
+    shell:
+        NOTEBOOK
+
+
 rule neumann:
     """Fig. 15, and the phantom gradient beside the exact one."""
     input:
+        trained_rows(CAMPAIGN),
         DATA,
         DRAWING,
         method_files("decsc"),
-        code("study/convergence.py", "study/neumann.py", "study/train.py"),
+        code("study/ablation.py", "study/campaign.py", "study/convergence.py", "study/neumann.py"),
         notebook="notebooks/10_neumann.ipynb",
     output:
         published("10_neumann"),
         executed=f"{RUNS}/notebooks/10_neumann.ipynb",
     params:
-        values=parameters(
-            runs=from_notebooks(RUNS),
-            dataset=config["dataset"],
-            case=config["case"],
-            crop=config["crop"],
-            weights=from_notebooks("".join(configured_weights("decsc"))),
-            **config["neumann"],
-        ),
+        values=campaign_parameters(weights=from_notebooks("".join(configured_weights("decsc")))),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],
@@ -446,6 +563,8 @@ rule report:
             case=config["case"],
             methods=config["methods"],
             remote=config["remote"],
+            campaign=from_notebooks(config["campaign"]),
+            trained={run: from_notebooks(trained(run)) for run in CAMPAIGN},
             crop=config["crop"],
             weights=WEIGHTS,
         ),

@@ -227,6 +227,7 @@ def train(
     campaign: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Carry out all runs of a YAML file, each in a folder inside FOLDER.")
     ] = None,
+    run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
@@ -246,7 +247,9 @@ def train(
     With --campaign, train all networks of a file: finished runs are left alone, interrupted ones go on.
     """
     if campaign is not None:
-        return _carry_out(campaign, out, context)
+        return _carry_out(campaign, run, out, context)
+    if run is not None:
+        raise Refused("--run: names a run of a campaign; give --campaign too")
     if (steps is None) == (minutes is None):
         raise Refused("--steps, --minutes: give the budget as exactly one of the two")
     check_folder_target(out)
@@ -274,16 +277,20 @@ def train(
         typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps")
 
 
-def _carry_out(campaign: Path, out: Path, context: typer.Context) -> None:
-    """Carry out a campaign and print how far its runs are."""
+def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Context) -> None:
+    """Carry out a campaign, or one run of it, and print how far they are."""
     given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
-    if others := [name for name in given if name not in ("campaign", "out")]:
+    if others := [name for name in given if name not in ("campaign", "run", "out")]:
         raise Refused(f"--{others[0].replace('_', '-')}: a campaign says this for each of its runs; leave it out")
     check_folder_target(out)
     from decsc_core.study import campaign as study
 
     with blaming(str(campaign)):
         runs = study.read(campaign, out)
+    if run is not None:
+        if run not in runs:
+            raise Refused(f"--run: {campaign} has no run {run!r}; it has {', '.join(runs)}")
+        runs = {run: runs[run]}
     with blaming(str(out)):
         study.carry_out(runs, out, progress=sys.stderr.isatty())
     if os.environ.get("RANK", "0") == "0":

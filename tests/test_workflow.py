@@ -153,7 +153,7 @@ def copy(tmp_path) -> Path:
     """The workflow in a folder of its own, with the package linked into it."""
     for name in ("run_all.sh", "Snakefile"):
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("config", "notebooks", "weights"):
+    for name in ("campaigns", "config", "notebooks", "weights"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "decsc_core").symlink_to(ROOT / "decsc_core")
     return tmp_path

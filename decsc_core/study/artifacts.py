@@ -95,9 +95,18 @@ _PUBLISHED = {
         ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
         ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),
     ),
+    "07_ablation": (
+        ("table5_ablation", "table", "Table V", "what each module is worth"),
+        ("fig_ablation", "curves", "", "the same on every scene and for every seed of training"),
+    ),
     "08_convergence": (
         ("fig12_convergence", "curves", "Fig. 12", "MPSNR and residual against evaluations of f"),
         ("table_convergence", "table", "", "each solver: evaluations, residual, spectral radius"),
+    ),
+    "09_dictionary_size": (
+        ("fig13_shared_atoms", "curves", "Fig. 13", "MPSNR against the number of shared atoms"),
+        ("fig14_unshared_atoms", "curves", "Fig. 14", "MPSNR against the number of unshared atoms"),
+        ("table_dictionary_size", "table", "", "the same in numbers"),
     ),
     "10_neumann": (
         ("fig15_neumann", "curves", "Fig. 15", "phantom against exact gradient, and memory, by L"),

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from decsc_core.networks.catalog import SIZES, configure
+from decsc_core.networks.catalog import SIZES, configure, restore
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -45,6 +45,22 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {name}: {error}") from None
     return runs
+
+
+def difference(config: TrainConfig, story: dict) -> str:
+    """What a weights file tells otherwise of its training than a run describes, in a few words; empty if nothing.
+
+    Fields that came after the training count as it would have had them, their defaults. Of the weights that a training
+    started from only the name of the file is told.
+    """
+    told = dict(story["training"])
+    own = TrainConfig(restore(told.pop("method"), told.pop("model")), **told)
+    wanted = replace(config, start=config.start and Path(config.start).name)
+    for field in fields(TrainConfig):
+        one, other = getattr(own, field.name), getattr(wanted, field.name)
+        if one != other:
+            return f"{field.name} was {one}, not {other}"
+    return ""
 
 
 def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool = True) -> None:

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,14 +21,11 @@ from decsc_core import deq
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts
-from decsc_core.networks.catalog import configure
 from decsc_core.scenes import Scene
 from decsc_core.study.convergence import Problem
 from decsc_core.study.cubes import centre
-from decsc_core.study.evaluate import noisy_cube, score_rows
+from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
-from decsc_core.study.train import train, training
-from decsc_core.weights import load
 
 TOLERANCE, MOST_EVALUATIONS = 1e-6, 1000
 """Relative residual of the fixed point and of the exact gradient's equation, and the most evaluations for either."""
@@ -148,29 +144,6 @@ def _compare(gradient: Tensor, exact: Tensor) -> dict:
     }
 
 
-def train_each(
-    lengths: Sequence[int], minutes: float, folder: Path | str, *, profile: str, preset: str, dataset: str, case: str,
-    seed: int, crop: int | None,
-) -> pd.DataFrame:
-    """Train a network for each L, all for the same time, and score it on the test scenes; an interrupted run goes on.
-
-    Returns
-    -------
-    DataFrame
-        `L`, `psnr` [dB], the mean over the test scenes, `steps` and `patches` that the time was enough for.
-    """
-    rows = []
-    for length in lengths:
-        own = Path(folder) / f"L{length}"
-        chosen = training("decsc", preset, minutes=minutes, dataset=dataset, case=case, seed=seed)
-        chosen = replace(chosen, model=configure("decsc", preset, phantom=(1.0,) * length))
-        path = train(chosen, own, resume=True)
-        scored = score_rows(profile, dataset, case, "decsc", seed=seed, folder=own / "rows", crop=crop, weights=path)
-        story = load(path).story
-        rows.append({"L": length, "psnr": scored["psnr"].mean(), "steps": story["steps"], "patches": story["patches"]})
-    return pd.DataFrame(rows, columns=["L", "psnr", "steps", "patches"]).astype({"L": "Int64"})
-
-
 def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     """Angle, relative norm and memory against L, means over the scenes; MPSNR too where networks were trained.
 
@@ -179,7 +152,7 @@ def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     table : DataFrame
         From `study`.
     trained : DataFrame
-        From `train_each`; may be empty.
+        From `ablation.means`, by L; may be empty.
     """
     panels = [("angle", "Angle to exact [°]"), ("norm", "Norm, exact = 1"), ("held_mb", "Held for backward [MB]")]
     count = len(panels) + (len(trained) > 0)
@@ -193,7 +166,7 @@ def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
         axis.set(ylabel=name)
     axes[0].legend()
     if len(trained):
-        axes[-1].plot(trained["L"], trained["psnr"], marker="o", markersize=2.5)
+        axes[-1].plot(trained["value"], trained["psnr"], marker="o", markersize=2.5)
         axes[-1].set(ylabel="MPSNR after training [dB]")
     for axis in axes:
         axis.axvline(PAPER_LENGTH, color="0.85", linestyle="-", linewidth=3, zorder=0)

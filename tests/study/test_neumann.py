@@ -110,20 +110,8 @@ def test_other_band_numbers_are_refused(model):
         neumann.Gradients(model, cube, cube, 1)
 
 
-@pytest.mark.slow
-def test_networks_are_trained_for_each_length_and_scored(tmp_path):
-    given = dict(profile="quick", preset="tiny", dataset="photos", case="gauss-95", seed=0, crop=16)
-    trained = neumann.train_each((1, 2), 0.02, tmp_path, **given)
-    assert trained["L"].tolist() == [1, 2] and (trained["steps"] >= 1).all() and (trained["patches"] >= 4).all()
-    from decsc_core import weights
-
-    assert weights.load(tmp_path / "L2" / "weights.safetensors").model.config.phantom == (1.0, 1.0)
-    again = neumann.train_each((1, 2), 0.02, tmp_path, **given)
-    pd.testing.assert_frame_equal(again, trained)
-
-
 def test_the_figure_has_a_panel_more_with_trained_networks(table):
-    trained = pd.DataFrame({"L": [1, 5], "psnr": [20.0, 21.0], "steps": [3, 2], "patches": [12, 8]})
+    trained = pd.DataFrame({"value": [1, 5], "psnr": [20.0, 21.0]})
     assert len(neumann.draw(table, trained.iloc[:0]).axes) == 3
     figure = neumann.draw(table, trained)
     assert [list(axis.lines[0].get_xdata()) for axis in figure.axes] == [[1, 2, 3, 4, 30]] * 3 + [[1, 5]]

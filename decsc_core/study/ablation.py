@@ -1,0 +1,215 @@
+"""Networks trained alike but for one thing: what each module (Table V), atom (Figs. 13, 14) and term (Fig. 15) is worth.
+
+The runs of a campaign are compared with its first one, the complete network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from decsc_core import weights
+from decsc_core.networks.catalog import build
+from decsc_core.scenes import DATASETS
+from decsc_core.study import campaign, paper
+from decsc_core.study.captions import CASES, describe_data
+from decsc_core.study.evaluate import score_rows, sidecar
+from decsc_core.study.figures import COLUMN_WIDTH
+from decsc_core.study.provenance import environment
+from decsc_core.study.train import TrainConfig, train
+
+MODULES: dict[str, dict[str, Any]] = {
+    "decsc": {},
+    "no-swin": {"depth": 0},
+    "no-difference": {"detail_parts": ("attention",)},
+    "no-attention": {"detail_parts": ("difference",)},
+}
+"""The rows of Table V, as in `paper.ABLATIONS`, and what each changes of the complete network."""
+METRICS = ["psnr", "ssim", "sam"]
+
+
+def runs_with(runs: Mapping[str, TrainConfig], **changes: Any) -> list[str]:
+    """The runs, with any seed, whose network is that of the first run with these fields changed, trained as that one."""
+    first = next(iter(runs.values()))
+    wanted = replace(first, model=replace(first.model, **changes))
+    return [name for name, config in runs.items() if config == replace(wanted, seed=config.seed)]
+
+
+def runs_by(runs: Mapping[str, TrainConfig], field: str) -> dict[Any, list[str]]:
+    """The runs that differ from the first one in a field of the network alone, and in the seed, by its value, ascending."""
+    values = sorted({getattr(config.model, field) for config in runs.values()})
+    return {value: names for value in values if (names := runs_with(runs, **{field: value}))}
+
+
+def scores(
+    runs: Mapping[str, TrainConfig], names: Sequence[str], trained: Mapping[str, Path | str], folder: Path | str, *,
+    profile: str, dataset: str, case: str, seed: int, crop: int | None,
+) -> pd.DataFrame:
+    """The rows of the test scenes for the networks of some runs.
+
+    Parameters
+    ----------
+    trained : mapping
+        Weights file of a run; a run that is not named is trained in the folder of its name inside `folder`.
+    folder : path
+        Rows lie in the folder of the run's name inside it; those that are there are not computed again.
+    profile, dataset, case, seed, crop
+        As for `evaluate.score_rows`.
+
+    Returns
+    -------
+    DataFrame
+        `run`, `train_seed`, then `evaluate.COLUMNS`: a row a run and scene.
+
+    Raises
+    ------
+    ValueError
+        If a weights file does not tell of the training that its run describes.
+    """
+    parts = []
+    for name in names:
+        path = trained.get(name) or train(runs[name], Path(folder) / name, resume=True)
+        loaded = weights.load(path)
+        if wrong := campaign.difference(runs[name], loaded.story):
+            raise ValueError(f"{path}: not the weights of the campaign's run {name!r}: {wrong}")
+        rows = score_rows(
+            profile, dataset, case, loaded.method, seed=seed, folder=Path(folder) / name, crop=crop, weights=path
+        )
+        rows.insert(0, "run", name)
+        rows.insert(1, "train_seed", runs[name].seed)
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def changes(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.DataFrame:
+    """What leaving out a module changes, for each seed of training that both networks have, and scene.
+
+    Returns
+    -------
+    DataFrame
+        `network`, a key of `MODULES`; `train_seed`, `scene`, `psnr` [dB], `change` of it against the complete network.
+    """
+    by_run = rows.set_index("run")
+    parts = [
+        by_run.loc[names, ["train_seed", "scene", "psnr"]].assign(network=network)
+        for network, fields in MODULES.items()
+        if (names := runs_with(runs, **fields))
+    ]
+    every = pd.concat(parts, ignore_index=True)
+    complete = every[every["network"] == "decsc"].set_index(["train_seed", "scene"])["psnr"]
+    with_change = every.join(complete.rename("complete"), on=["train_seed", "scene"]).dropna(subset="complete")
+    with_change["change"] = with_change["psnr"] - with_change["complete"]
+    return with_change[["network", "train_seed", "scene", "psnr", "change"]].reset_index(drop=True)
+
+
+def module_table(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.DataFrame:
+    """Table V: a row a network, means over scenes and seeds of training, and what the paper prints.
+
+    Returns
+    -------
+    DataFrame
+        `network`; `swin`, `difference` and `attention`, a tick or a cross; `psnr`, `ssim`, `sam`; `seeds`; `change` of
+        the MPSNR against the complete network [dB], with `smallest` and `largest`, the range over the seeds;
+        `paper_psnr` and `paper_change`.
+    """
+    printed = paper.table(5).set_index("method")["psnr"]
+    by_seed = changes(rows, runs).groupby(["network", "train_seed"])["change"].mean()
+    table = []
+    for network, fields in MODULES.items():
+        if names := runs_with(runs, **fields):
+            own, change = rows[rows["run"].isin(names)], by_seed[network]
+            table.append({
+                "network": paper.ABLATIONS[network],
+                **{part: "×" if network == f"no-{part}" else "✓" for part in ("swin", "difference", "attention")},
+                **own[METRICS].mean(), "seeds": own["train_seed"].nunique(),
+                "change": change.mean(), "smallest": change.min(), "largest": change.max(),
+                "paper_psnr": printed[network], "paper_change": printed[network] - printed["decsc"],
+            })
+    return pd.DataFrame(table)
+
+
+def as_methods(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.DataFrame:
+    """The rows of the networks of Table V with its keys as their methods, as the report compares them."""
+    named = {name: network for network, fields in MODULES.items() for name in runs_with(runs, **fields)}
+    return rows.assign(method=rows["run"].map(named)).dropna(subset="method")
+
+
+def means(rows: pd.DataFrame, runs: Mapping[str, TrainConfig], by: Mapping[Any, Sequence[str]]) -> pd.DataFrame:
+    """Means over scenes and seeds for each value of `runs_by`: `value`, `parameters`, `psnr`, `ssim`, `sam`."""
+    return pd.DataFrame([
+        {
+            "value": value,
+            "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
+            **rows.loc[rows["run"].isin(names), METRICS].mean(),
+        }
+        for value, names in by.items()
+    ])
+
+
+def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
+    """Where the rows of `scores` come from, for a sidecar: what all runs share, and code and weights of each run."""
+    known = {
+        run: (own.iloc[0], sidecar(Path(folder) / run, *own[["dataset", "case", "method"]].iloc[0]))
+        for run, own in rows.groupby("run", sort=False)
+    }
+    _, one = next(iter(known.values()))
+    shared = {key: one["inputs"][key] for key in ("profile", "dataset", "case", "seed", "crop", "scenes")}
+    runs = {run: {"code": row["code"], "weights": story["weights"]} for run, (row, story) in known.items()}
+    return shared | {"runs": runs, "environment": environment()}
+
+
+def describe(rows: pd.DataFrame, traced: dict) -> str:
+    """The sentences of a caption on scenes, data and trainings; `traced` is what `provenance` gives."""
+    stories = [run["weights"]["story"] for run in traced["runs"].values()]
+    one, minutes = stories[0]["training"], [story["seconds"] / 60 for story in stories]
+    time = f"{min(minutes):.0f} to {max(minutes):.0f}" if max(minutes) >= 1 else "less than one"
+    scenes = len(traced["scenes"])
+    crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
+    return (
+        f"{len(stories)} networks, each trained from scratch with {stories[0]['patches']:,} patches of {DATASETS[one['dataset']].title}, "
+        f"{time} minutes on {stories[0]['environment']['device']}: a small scale, the same for all. The complete one has "
+        f"{one['model']['shared_atoms']} shared and {one['model']['unshared_atoms']} unshared atoms and a stride of {one['model']['stride']}. "
+        f"{CASES[traced['case']][0].upper()}{CASES[traced['case']][1:]}; means over {scenes} test scene{'s' * (scenes > 1)}{crop}. "
+        f"{describe_data(traced['dataset'])}"
+    )
+
+
+def draw_changes(table: pd.DataFrame) -> Figure:
+    """The change of MPSNR without each module: a dot a scene and seed of training, a bar for their mean, a cross for the paper's.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `changes`.
+    """
+    printed = paper.table(5).set_index("method")["psnr"]
+    networks = [network for network in MODULES if network != "decsc" and network in set(table["network"])]
+    figure, axis = plt.subplots(figsize=(COLUMN_WIDTH, 0.7 + 0.5 * len(networks)))
+    for place, network in enumerate(networks):
+        own = table[table["network"] == network]
+        for number, (_, run) in enumerate(own.groupby("train_seed")):
+            marks = "os^v"[number % 4]
+            axis.plot(run["change"], [place] * len(run), marks, markersize=3.5, alpha=0.7, color=f"C{number}", linestyle="none")
+        axis.plot([own["change"].mean()] * 2, [place - 0.3, place + 0.3], color="0.2", linestyle="-", linewidth=1.5)
+        axis.plot(printed[network] - printed["decsc"], place, "x", color="0.2", markersize=5)
+    axis.axvline(0, color="0.6", linestyle="-", linewidth=0.8, zorder=0)
+    axis.set_yticks(range(len(networks)), [paper.ABLATIONS[network] for network in networks])
+    axis.set(xlabel="Change of MPSNR [dB]", ylim=(len(networks) - 0.5, -0.5))
+    return figure
+
+
+def draw_sizes(table: pd.DataFrame, name: str, complete: int) -> Figure:
+    """MPSNR against the number of atoms, from `means`; the broad line marks the complete network's."""
+    figure, axis = plt.subplots(figsize=(COLUMN_WIDTH, 2.0))
+    axis.axvline(complete, color="0.85", linestyle="-", linewidth=3, zorder=0)
+    axis.plot(table["value"], table["psnr"], marker="o", markersize=3)
+    axis.set(xlabel=name, ylabel="MPSNR [dB]")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

@@ -1,0 +1,120 @@
+"""study.ablation: which runs belong together, their rows, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from decsc_core import weights
+from decsc_core.scenes import Scene
+from decsc_core.study import ablation, campaign, train as training
+
+RUNS = """
+complete-0: &complete {method: decsc, preset: tiny, steps: 1, batch: 2, patch: 12, model: &network {depth: 1}}
+complete-1: {<<: *complete, seed: 1}
+no-swin-0: {<<: *complete, model: {depth: 0}}
+no-swin-1: {<<: *complete, seed: 1, model: {depth: 0}}
+no-attention: {<<: *complete, model: {depth: 1, detail_parts: [difference]}}
+atoms-8: {<<: *complete, model: {depth: 1, shared_atoms: 8}}
+atoms-4-longer: {<<: *complete, steps: 2, model: {depth: 1, shared_atoms: 4}}
+terms-2: {<<: *complete, model: {depth: 1, phantom: [1, 1]}}
+"""
+GIVEN = dict(profile="quick", dataset="photos", case="gauss-95", seed=0, crop=16)
+
+
+@pytest.fixture
+def runs(tmp_path) -> dict[str, training.TrainConfig]:
+    path = tmp_path / "runs.yaml"
+    path.write_text(RUNS)
+    return campaign.read(path, tmp_path)
+
+
+@pytest.fixture
+def waves(monkeypatch) -> None:
+    """A smooth cube in place of the catalogue's training scenes."""
+    y, x, b = np.meshgrid(np.arange(20), np.arange(22), np.arange(31), indexing="ij")
+    scene = Scene((0.5 + 0.3 * np.sin(y / 4 + b) * np.cos(x / 5)).astype(np.float32), "waves")
+    monkeypatch.setattr(training, "load", lambda dataset, split: [scene])
+
+
+def rows(**psnr: tuple[float, float]) -> pd.DataFrame:
+    """Rows of two scenes for runs, whose seed their name ends with."""
+    return pd.DataFrame([
+        {"run": run.replace("_", "-"), "train_seed": int(run.endswith("1")), "scene": scene, "psnr": value, "ssim": 0.5, "sam": 0.1}
+        for run, values in psnr.items() for scene, value in zip("ab", values)
+    ])
+
+
+def test_runs_that_differ_in_one_thing_belong_together(runs):
+    assert ablation.runs_with(runs) == ["complete-0", "complete-1"]
+    assert ablation.runs_with(runs, depth=0) == ["no-swin-0", "no-swin-1"]
+    assert ablation.runs_with(runs, detail_parts=("attention",)) == []
+    assert ablation.runs_by(runs, "shared_atoms") == {8: ["atoms-8"], 16: ["complete-0", "complete-1"]}, "trained alike only"
+    assert ablation.runs_by(runs, "phantom") == {(1, 1): ["terms-2"], (1,) * 5: ["complete-0", "complete-1"]}
+
+
+def test_every_study_has_its_runs_in_the_campaigns_of_this_project(tmp_path):
+    for name in ("ablation", "ablation-quick"):
+        runs = campaign.read(Path(__file__).parents[2] / "campaigns" / f"{name}.yaml", tmp_path)
+        assert all(ablation.runs_with(runs, **fields) for fields in ablation.MODULES.values())
+        by = {field: ablation.runs_by(runs, field) for field in ("shared_atoms", "unshared_atoms", "phantom")}
+        assert all(len(values) >= 3 for values in by.values())
+        used = {run for values in by.values() for names in values.values() for run in names}
+        used |= {run for fields in ablation.MODULES.values() for run in ablation.runs_with(runs, **fields)}
+        assert used == set(runs), "a run that no study uses is trained in vain"
+
+
+@pytest.mark.slow
+def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path, monkeypatch):
+    found = ablation.scores(runs, ["complete-0", "no-swin-1"], {}, tmp_path, **GIVEN)
+    assert found.groupby("run")["scene"].count().to_dict() == {"complete-0": 2, "no-swin-1": 2}
+    assert found["train_seed"].tolist() == [0, 0, 1, 1] and np.isfinite(found["psnr"]).all()
+    own = weights.load(tmp_path / "no-swin-1" / "weights.safetensors")
+    assert own.model.config.depth == 0 and set(found["weights"]) >= {own.sha256[:12]}
+    traced = ablation.provenance(found, tmp_path)
+    assert traced["runs"]["no-swin-1"]["weights"]["sha256"] == own.sha256 and len(traced["scenes"]) == 2
+    told = ablation.describe(found, traced)
+    assert "2 networks" in told and "2 patches of CAVE" in told and "16 shared and 4 unshared atoms" in told
+    assert "16 x 16 pixels" in told and "standing in for ICVL" in told
+
+    monkeypatch.setattr(training, "load", None)  # nothing may be trained again
+    published = {"complete-0": tmp_path / "complete-0" / "weights.safetensors"}
+    pd.testing.assert_frame_equal(ablation.scores(runs, ["complete-0", "no-swin-1"], published, tmp_path, **GIVEN), found)
+    with pytest.raises(ValueError, match="weights.safetensors: not the weights of the campaign's run 'complete-1': seed was 0, not 1"):
+        ablation.scores(runs, ["complete-1"], {"complete-1": published["complete-0"]}, tmp_path, **GIVEN)
+
+
+def test_modules_are_compared_seed_by_seed(runs):
+    scored = rows(complete_0=(30, 32), complete_1=(31, 33), no_swin_0=(29, 30), no_swin_1=(31, 32), no_attention=(30, 31))
+    table = ablation.module_table(scored, runs).set_index("network")
+    assert list(table.index) == ["All modules", "Without Swin", "Without attention"]
+    assert table.loc["Without Swin", ["swin", "difference", "attention"]].tolist() == ["×", "✓", "✓"]
+    assert table.loc["Without Swin", ["psnr", "seeds", "change", "smallest", "largest"]].tolist() == [30.5, 2, -1.0, -1.5, -0.5]
+    assert table.loc["Without attention", ["psnr", "change"]].tolist() == [30.5, -0.5], "only the seed that both have"
+    assert table["paper_psnr"].tolist() == [45.64, 44.87, 44.99]
+    assert table["paper_change"].tolist() == pytest.approx([0, -0.77, -0.65])
+
+    changes = ablation.changes(scored, runs)
+    assert changes.query("network == 'no-swin'")["change"].tolist() == [-1, -2, 0, -1]
+    axis = ablation.draw_changes(changes).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["Without Swin", "Without attention"]
+    drawn = sorted(x for line in axis.lines if line.get_linestyle() == "None" for x in line.get_xdata())
+    assert drawn == pytest.approx(sorted([-1, -2, 0, -1, 0, -1, 44.87 - 45.64, 44.99 - 45.64]))
+
+
+def test_the_report_gets_the_networks_by_the_names_of_table_v(runs):
+    named = ablation.as_methods(rows(complete_0=(30, 32), no_swin_1=(31, 32), atoms_8=(1, 2)), runs)
+    assert named["method"].tolist() == ["decsc", "decsc", "no-swin", "no-swin"]
+
+
+def test_sizes_are_ordered_and_counted(runs):
+    scored = rows(complete_0=(30, 32), complete_1=(32, 34), atoms_8=(28, 29))
+    table = ablation.means(scored, runs, ablation.runs_by(runs, "shared_atoms"))
+    assert table["value"].tolist() == [8, 16] and table["psnr"].tolist() == [28.5, 32]
+    assert 0 < table["parameters"][0] < table["parameters"][1]
+    axis = ablation.draw_sizes(table, "Shared atoms", 16).axes[0]
+    assert axis.get_xlabel() == "Shared atoms"
+    assert [list(line.get_xdata()) for line in axis.lines] == [[16, 16], [8, 16]]
