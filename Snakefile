@@ -27,7 +27,8 @@ for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
 chosen = [
-    *(("dataset", part["dataset"]) for part in (config, config["remote"], config["real"])),
+    *(("dataset", part["dataset"]) for part in (config, config["remote"])),
+    *(("dataset", name) for name in config["real"]["scenes"].values()),
     *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
     *(("case", name) for name in {config["real"]["case"]} - {AS_IS}),
     *(("method", name) for part in ("remote", "real", "complexity") for name in config[part]["methods"]),
@@ -85,11 +86,17 @@ def trained(run):
     return published if os.path.exists(published) else f"{RUNS}/trained/{run}/weights.safetensors"
 
 
-def trained_rows(names):
-    """The files of the rows of some runs of the campaign."""
+def compared():
+    """The runs of the campaign that are compared with its first one: those of the same method."""
+    method = next(iter(CAMPAIGN.values()))["method"]
+    return [run for run in CAMPAIGN if CAMPAIGN[run]["method"] == method]
+
+
+def compared_rows():
+    """The files of their rows."""
     return [
         f"{RUNS}/trained/{run}/{config['dataset']}-{config['case']}-{CAMPAIGN[run]['method']}.{end}"
-        for run in names for end in ("csv", "json", "npy")
+        for run in compared() for end in ("csv", "json", "npy")
     ]
 
 
@@ -133,7 +140,7 @@ def campaign_parameters(**values):
     """The parameters of a notebook that compares the runs of the campaign: these, those, and those that all have."""
     return parameters(
         campaign=from_notebooks(config["campaign"]),
-        trained={run: from_notebooks(trained(run)) for run in CAMPAIGN},
+        trained={run: from_notebooks(trained(run)) for run in compared()},
         runs=from_notebooks(RUNS),
         dataset=config["dataset"],
         case=config["case"],
@@ -153,7 +160,8 @@ NOTEBOOK = (
 
 
 onstart:
-    for name in dict.fromkeys(part["dataset"] for part in (config, *map(config.get, ("train", "remote", "real")))):
+    datasets = [part["dataset"] for part in (config, config["train"], config["remote"])]
+    for name in dict.fromkeys([*datasets, *config["real"]["scenes"].values()]):
         try:
             load_scene(name, scene_names(name, "test")[0])
         except SceneError as error:
@@ -369,7 +377,10 @@ rule remote_sensing:
 rule real_noise:
     """Figs. 8 to 11."""
     input:
-        rows(config["real"]["dataset"], config["real"]["case"], config["real"]["methods"], config["real"]["scenes"]),
+        [
+            rows(dataset, config["real"]["case"], config["real"]["methods"], [scene])
+            for scene, dataset in config["real"]["scenes"].items()
+        ],
         DRAWING,
         code("study/synthetic.py", "study/noreference.py"),
         notebook="notebooks/05_real_noise.ipynb",
@@ -424,7 +435,7 @@ rule complexity:
 rule ablation:
     """Table V."""
     input:
-        trained_rows(CAMPAIGN),
+        compared_rows(),
         DRAWING,
         code("study/ablation.py", "study/campaign.py"),
         notebook="notebooks/07_ablation.ipynb",
@@ -474,7 +485,7 @@ rule convergence:
 rule dictionary_size:
     """Figs. 13 and 14."""
     input:
-        trained_rows(CAMPAIGN),
+        compared_rows(),
         DRAWING,
         code("study/ablation.py", "study/campaign.py"),
         notebook="notebooks/09_dictionary_size.ipynb",
@@ -496,7 +507,7 @@ rule dictionary_size:
 rule neumann:
     """Fig. 15, and the phantom gradient beside the exact one."""
     input:
-        trained_rows(CAMPAIGN),
+        compared_rows(),
         DATA,
         DRAWING,
         method_files("decsc"),
@@ -564,7 +575,7 @@ rule report:
             methods=config["methods"],
             remote=config["remote"],
             campaign=from_notebooks(config["campaign"]),
-            trained={run: from_notebooks(trained(run)) for run in CAMPAIGN},
+            trained={run: from_notebooks(trained(run)) for run in compared()},
             crop=config["crop"],
             weights=WEIGHTS,
         ),

@@ -60,6 +60,12 @@ def save(model: nn.Module, path: Path | str, story: dict, dtype: torch.dtype = t
     return file_sha256(path)
 
 
+def halve(path: Path | str, target: Path | str) -> str:
+    """Write the weights of a file in half precision, with their story and that they are; return the new SHA-256."""
+    loaded = load(path)
+    return save(loaded.model, target, loaded.story | {"stored": "float16"}, torch.float16)
+
+
 def load(path: Path | str) -> Weights:
     """Rebuild the network of a file that `save` wrote, in float32, on the CPU, in evaluation mode.
 

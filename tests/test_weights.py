@@ -16,7 +16,7 @@ from torch import Tensor
 
 from decsc_core import weights
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
-from decsc_core.weights import WeightsError, load, load_official, save
+from decsc_core.weights import WeightsError, halve, load, load_official, save
 
 STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}
 
@@ -69,6 +69,11 @@ def test_half_precision_halves_the_file_and_loads_as_float32(model, tmp_path):
     for name, tensor in model.state_dict().items():
         assert loaded[name].dtype == torch.float32 == tensor.dtype
         torch.testing.assert_close(loaded[name], tensor, rtol=2**-11, atol=2**-24)
+
+    again = tmp_path / "again"
+    assert halve(whole, again) == load(again).sha256
+    assert load(again).story == STORY | {"stored": "float16"} and again.stat().st_size < 0.6 * whole.stat().st_size
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in load(again).model.state_dict().items())
 
 
 def test_configuration_and_story_can_be_read_without_this_package(model, tmp_path):

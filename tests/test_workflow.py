@@ -208,7 +208,7 @@ def test_a_wrong_profile_is_one_line(changed, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--profile", "papre"], "run_all.sh: no profile 'papre'; there are: quick standard"),
+        (["--profile", "papre"], "run_all.sh: no profile 'papre'; there are: paper quick standard"),
         (["--profile"], "run_all.sh: --profile needs a name"),
         (["setup", "now"], "run_all.sh: setup takes no arguments"),
     ],
