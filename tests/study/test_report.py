@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +17,7 @@ from decsc_core.study.artifacts import Artifact
 from decsc_core.study.complexity import PUBLISHED
 from decsc_core.study.figures import save_figure, save_table
 
+CHROMIUM = shutil.which("chromium")
 CASES, METHODS = ["gauss-95", "corr"], ["noisy", "decsc"]
 
 
@@ -110,7 +113,9 @@ class Reader(HTMLParser):
         self.words.append(data)
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path, rows):
+@pytest.fixture
+def path(tmp_path, rows) -> Path:
+    """A page with cells, a figure, a table and an artifact that is missing."""
     figure, axis = plt.subplots()
     axis.plot([1, 2])
     save_figure(figure, "fig_x", tmp_path, caption="A < B & C", provenance={"seed": 3})
@@ -120,12 +125,37 @@ def test_the_page_needs_nothing_but_itself(tmp_path, rows):
     blocks.append(report.published(Artifact("fig_gone", "figure", "09_z", "", "z"), tmp_path))
     cells = report.beside(2, report.measured(rows), CASES, METHODS)
     first = report.Section("Table II <1>", [report.table(report.layout(cells), "c")])
-    path = report.save_page([first, report.Section("Rest", blocks)], "report", tmp_path, title="T", data=cells)
+    return report.save_page([first, report.Section("Rest", blocks)], "report", tmp_path, title="T", data=cells)
+
+
+def test_the_page_needs_nothing_but_itself(path, rows):
     page = Reader(path.read_text())
     assert not page.open and page.references[:2] == ["#s1", "#s2"]
     assert [reference.split(",")[0] for reference in page.references[2:]] == ["data:image/png;base64"]
     words = " ".join(page.words)
     for expected in ("Table II <1>", "A < B & C", '"seed": 3', "30.12", "45.64", "fig_gone was not made"):
         assert expected in words
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "report.csv"), cells)
-    assert json.loads((tmp_path / "fig_x.json").read_text())["caption"] == "A < B & C"
+    cells = report.beside(2, report.measured(rows), CASES, METHODS)
+    pd.testing.assert_frame_equal(pd.read_csv(path.with_suffix(".csv")), cells)
+    assert json.loads((path.parent / "fig_x.json").read_text())["caption"] == "A < B & C"
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+def test_the_page_opens_in_a_browser_without_network(path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--disable-dev-shm-usage"])
+        page = browser.new_context(offline=True).new_page()
+        asked, complaints = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(path.as_uri())
+        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()] and not complaints
+        assert page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth > 0)") == [True]
+        page.get_by_text("Provenance", exact=True).first.click()
+        sync_api.expect(page.locator("details pre").first).to_be_visible()
+        width = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], "only wide tables scroll sideways, the page does not"
+        browser.close()
