@@ -5,9 +5,12 @@ runs/<profile>/notebooks/, rows in runs/<profile>/rows/, logs in runs/<profile>/
 figures/<profile>/.
 """
 
+import fcntl
 import json
 import os
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -37,6 +40,17 @@ chosen = [
 for kind, name in chosen:
     if name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
+
+# Snakemake's own lock outlives a run that was killed. Every run holds this one too, which does not: whoever has it alone
+# removes what such a run left. The Snakemakes inside of cluster jobs belong to their run and take none.
+if workflow.is_main_process:
+    os.makedirs(".snakemake", exist_ok=True)
+    RUNNING = open(".snakemake/running", "w")
+    with suppress(OSError):  # another run is alive, or the file system has no such locks
+        fcntl.flock(RUNNING, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    with suppress(OSError):
+        fcntl.flock(RUNNING, fcntl.LOCK_SH)
 
 PROFILE = config["profile"]
 RUNS, FIGURES = f"runs/{PROFILE}", f"figures/{PROFILE}"

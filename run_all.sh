@@ -76,4 +76,6 @@ done
 environment
 # Snakemake looks for work again after this span for every job that has ended, the default second even while all wait.
 cores+=(--max-jobs-per-timespan 6000/1m)
-exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} --configfile "config/$profile.yaml" --rerun-triggers mtime params code input
+# Jobs that were under way when a run was killed are done again.
+exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} --configfile "config/$profile.yaml" \
+    --rerun-triggers mtime params code input --rerun-incomplete
