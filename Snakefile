@@ -106,12 +106,13 @@ def compared():
     return [run for run in CAMPAIGN if CAMPAIGN[run]["method"] == method]
 
 
-def compared_rows():
-    """The files of their rows."""
-    return [
+def compared_files():
+    """The campaign, their weights, and the files of their rows."""
+    scored = [
         f"{RUNS}/trained/{run}/{config['dataset']}-{config['case']}-{CAMPAIGN[run]['method']}.{end}"
         for run in compared() for end in ("csv", "json", "npy")
     ]
+    return [config["campaign"], *map(trained, compared()), *scored]
 
 
 def is_heavy(method):
@@ -193,6 +194,7 @@ rule evaluate:
         DATA,
         "decsc_core/study/evaluate.py",
         lambda wildcards: method_files(wildcards.method),
+        weights=lambda wildcards: configured_weights(wildcards.method),
     output:
         multiext(f"{RUNS}/rows/{{scene}}{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
     wildcard_constraints:
@@ -204,7 +206,6 @@ rule evaluate:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",
         scenes=lambda wildcards: f"--scenes {wildcards.scene[:-1]}" if wildcards.scene else "",
-        weights=lambda wildcards: configured_weights(wildcards.method),
     threads: lambda wildcards: config["threads"] if is_network(wildcards.method) else 1
     resources:
         mem_mb=lambda wildcards: config["mem_mb"] if is_heavy(wildcards.method) else 4000,
@@ -214,9 +215,9 @@ rule evaluate:
         f"{RUNS}/logs/rows-{{scene}}{{dataset}}-{{case}}-{{method}}.log",
     shell:
         "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
-        " --folder {RUNS}/rows/{wildcards.scene}"
+        " --folder $(dirname {output[0]:q})"
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
-        " {params.scenes} {params.crop} --weights {params.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        " {params.scenes} {params.crop} --weights {input.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
 
 rule method:
@@ -303,7 +304,7 @@ rule train_run:
     log:
         f"{RUNS}/logs/train-{{run}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} decsc train --campaign {input} --run {wildcards.run} --out {RUNS}/trained"
+        "OMP_NUM_THREADS={threads} decsc train --campaign {input} --run {wildcards.run} --out $(dirname $(dirname {output:q}))"
         " > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
 
@@ -331,7 +332,7 @@ rule evaluate_run:
         f"{RUNS}/logs/trained-{{run}}-{{dataset}}-{{case}}-{{method}}.log",
     shell:
         "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
-        " --folder {RUNS}/trained/{wildcards.run}"
+        " --folder $(dirname {output[0]:q})"
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
         " {params.crop} --weights {input.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
@@ -340,6 +341,7 @@ rule close_range:
     """Table II, Figs. 4 and 5."""
     input:
         rows(config["dataset"], config["cases"], config["methods"]),
+        config["weights"].values(),
         DRAWING,
         code("study/synthetic.py"),
         notebook="notebooks/03_close_range.ipynb",
@@ -370,6 +372,7 @@ rule remote_sensing:
     """Table III, Figs. 6 and 7."""
     input:
         rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
+        config["weights"].values(),
         DRAWING,
         code("study/synthetic.py"),
         notebook="notebooks/04_remote_sensing.ipynb",
@@ -395,6 +398,7 @@ rule real_noise:
             rows(dataset, config["real"]["case"], config["real"]["methods"], [scene])
             for scene, dataset in config["real"]["scenes"].items()
         ],
+        config["weights"].values(),
         DRAWING,
         code("study/synthetic.py", "study/noreference.py"),
         notebook="notebooks/05_real_noise.ipynb",
@@ -449,7 +453,7 @@ rule complexity:
 rule ablation:
     """Table V."""
     input:
-        compared_rows(),
+        compared_files(),
         DRAWING,
         code("study/ablation.py", "study/campaign.py"),
         notebook="notebooks/07_ablation.ipynb",
@@ -499,7 +503,7 @@ rule convergence:
 rule dictionary_size:
     """Figs. 13 and 14."""
     input:
-        compared_rows(),
+        compared_files(),
         DRAWING,
         code("study/ablation.py", "study/campaign.py"),
         notebook="notebooks/09_dictionary_size.ipynb",
@@ -521,7 +525,7 @@ rule dictionary_size:
 rule neumann:
     """Fig. 15, and the phantom gradient beside the exact one."""
     input:
-        compared_rows(),
+        compared_files(),
         DATA,
         DRAWING,
         method_files("decsc"),
@@ -575,6 +579,11 @@ rule report:
     """Tables II to V cell by cell, and everything on one page."""
     input:
         expand(f"{RUNS}/notebooks/{{name}}.ipynb", name=[name for name in EVERY_NOTEBOOK if name != "12_report"]),
+        [f"{FIGURES}/{name}" for artifact in ARTIFACTS if artifact.notebook != "12_report" for name in artifact.files],
+        rows(config["dataset"], config["cases"], config["methods"]),
+        rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
+        compared_files(),
+        config["weights"].values(),
         code("study/report.py", "study/faults.py", "study/icvl_lists.json", "study/paper*", "study/synthetic.py"),
         notebook="notebooks/12_report.ipynb",
     output:
