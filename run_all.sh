@@ -7,7 +7,7 @@
 #   ./run_all.sh test [...]        the test suite; what follows goes to pytest
 #   ./run_all.sh explore [...]     JupyterLab on the explorers; what follows goes to it
 #
-# Anything else goes to Snakemake: ./run_all.sh -n, ./run_all.sh --cores 8, ./run_all.sh --forceall.
+# Anything else goes to Snakemake: ./run_all.sh -n, ./run_all.sh --cores 8, ./run_all.sh --executor slurm --jobs 100.
 # An active environment that has the package is used as it is; otherwise .venv is made from requirements.lock.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

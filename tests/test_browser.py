@@ -88,7 +88,6 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, str]]:
         "JUPYTER_RUNTIME_DIR": "run",
         "IPYTHONDIR": "ipy",
     }
-    here = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     log = home / "log"
     with open(log, "wb") as output:
         server = subprocess.Popen(
@@ -106,7 +105,6 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, str]]:
             cwd=home,
             env={
                 **os.environ,
-                **here,
                 "DECSC_DATA": str(home / "data"),
                 **{key: str(home / value) for key, value in own.items()},
             },

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import base64
+import csv
+import fcntl
+import hashlib
 import json
 import os
 import re
 import shlex
-import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -23,11 +29,12 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 EXTRA_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
-HERE = {**os.environ, "VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+MEASURED = {"seconds", "cpu_seconds", "minutes", "memory_mb"}
+"""Columns of tables that hold what the clock and the system said, other in every run."""
 
 
 def command(*words, cwd=ROOT, **environment) -> subprocess.CompletedProcess:
-    return subprocess.run(list(map(str, words)), cwd=cwd, env=HERE | environment, capture_output=True, text=True)
+    return subprocess.run(list(map(str, words)), cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
 
 
 def source(notebook: Path, kind: str = "code") -> list:
@@ -149,14 +156,9 @@ def test_a_notebook_saves_what_the_registry_lists(notebook):
 
 
 @pytest.fixture
-def copy(tmp_path) -> Path:
-    """The workflow in a folder of its own, with the package linked into it."""
-    for name in ("run_all.sh", "Snakefile"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("campaigns", "config", "notebooks", "weights"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    (tmp_path / "decsc_core").symlink_to(ROOT / "decsc_core")
-    return tmp_path
+def copy(copy_workflow, tmp_path) -> Path:
+    """The workflow in a folder of its own."""
+    return copy_workflow(tmp_path)
 
 
 def test_run_all_makes_a_notebook_once_and_reports_a_broken_one(copy, tiny):
@@ -181,6 +183,88 @@ def test_run_all_makes_a_notebook_once_and_reports_a_broken_one(copy, tiny):
     assert "01_scenes_and_noise.ipynb: cell 'cell-1' failed, ZeroDivisionError" in broken.stdout + broken.stderr
     assert (copy / target).with_suffix(".failed.ipynb").exists() and not (copy / target).exists()
     assert published.read_bytes() == picture  # what was published before is not lost
+
+
+def jobs(told: str) -> Counter:
+    """How many jobs of each rule Snakemake counts; that of `all` does nothing."""
+    counts = re.findall(r"^(\w+) +(\d+)$", told.split("Job stats:")[1], re.M)
+    return Counter({rule: int(count) for rule, count in counts if rule not in ("all", "total")})
+
+
+@pytest.mark.slow
+def test_every_job_goes_through_the_scheduler_of_a_cluster(scheduled):
+    scripts = [path.read_text() for path in scheduled.glob("cluster/job-*/script")]
+    submitted = [json.loads(re.search(r"^# properties = (.+)$", script, re.M)[1]) for script in scripts]
+    assert Counter(job["rule"] for job in submitted) == jobs((scheduled / "cluster/told").read_text())
+    assert {path.read_text().strip() for path in scheduled.glob("cluster/job-*/code")} == {"0"}
+    made = {name for job in submitted for name in job["output"]}
+    assert made >= {f"figures/quick/{name}" for artifact in ARTIFACTS for name in artifact.files}
+    assert all((scheduled / name).is_file() for name in made)
+
+
+def tables(folder: Path) -> dict[str, list]:
+    """All tables of a run as they are written, without what was measured: columns, and the rows of costs in the report.
+
+    Weights that were trained in the run tell how long that took, so their hashes are measured, too.
+    """
+    trained = {hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in folder.glob("runs/**/weights.safetensors")}
+    found = {}
+    for path in sorted([*folder.glob("figures/**/*.csv"), *folder.glob("runs/**/*.csv")]):
+        head, *lines = csv.reader(re.sub("|".join(trained), "trained here", path.read_text()).splitlines())
+        kept = [line for line in lines if "metric" not in head or line[head.index("metric")] not in MEASURED]
+        columns = [number for number, column in enumerate(head) if column not in MEASURED]
+        found[str(path.relative_to(folder))] = [[line[number] for number in columns] for line in [head, *kept]]
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_same_tables(scheduled, copy_small_workflow, tmp_path):
+    """Killed in a notebook, after other jobs, with all that it started; the one to compare with was never interrupted."""
+    folder, log = copy_small_workflow(tmp_path), tmp_path / "log"
+    with log.open("w") as output:
+        run = subprocess.Popen(
+            ["./run_all.sh", "--cores", "1"], cwd=folder, stdout=output, stderr=output, start_new_session=True
+        )
+        while not (log.read_text().count("Finished jobid") > 1 and [*folder.glob("runs/*/notebooks/*.running.ipynb")]):
+            assert run.poll() is None, log.read_text()
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    described = re.findall(r"^    output: (.+)\n(?:    .+\n)*?    jobid: (\d+)$", log.read_text(), re.M)
+    made = {number: [folder / name.removesuffix(" (update)") for name in names.split(", ")] for names, number in described}
+    *others, last = [made[number] for number in re.findall(r"^Finished jobid: (\d+)", log.read_text(), re.M)]
+    ready = {path: path.stat().st_mtime_ns for paths in others for path in paths}
+    assert [*folder.glob(".snakemake/locks/*")]
+
+    with open(folder / ".snakemake/running") as another:
+        fcntl.flock(another, fcntl.LOCK_SH)
+        refused = command("./run_all.sh", "--cores", 1, cwd=folder)
+    assert refused.returncode == 1 and "Directory cannot be locked" in refused.stdout + refused.stderr
+
+    before = last[0].stat().st_mtime_ns
+    for path in last:  # as if the run had been killed before it noted that this job has ended
+        mark = base64.b64encode(str(path.relative_to(folder)).encode()).decode()
+        (folder / ".snakemake/incomplete" / mark).write_text('{"external_jobid": null}')
+    done = command("./run_all.sh", "--cores", 1, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ready == {path: path.stat().st_mtime_ns for path in ready}  # not made again
+    assert last[0].stat().st_mtime_ns > before
+    assert tables(folder) == tables(scheduled)
+
+
+def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy):
+    readme = (ROOT / "README.md").read_text().replace("\\\n", " ").replace("/shared/decsc", str(copy))
+    plans = {}
+    for words, executor in re.findall(r"^.*\./run_all\.sh (.* --executor (slurm|kubernetes) .*)$", readme, re.M):
+        done = command("./run_all.sh", *shlex.split(words), "-n", "-p", "--forceall", cwd=copy, DECSC_DATA="/shared/data")
+        assert done.returncode == 0, done.stdout + done.stderr
+        plans[executor] = done.stdout
+        asked = re.findall(r"^    resources: .*\bgpu=(\d)", done.stdout, re.M)
+        assert set(asked) == {"0", "1"}
+    assert jobs(plans["slurm"]) == jobs(plans["kubernetes"])
+    # A pod has only copies of what its job declares, in a folder of the storage plugin.
+    commands = re.findall(r"^Shell command: (.+)$", plans["kubernetes"], re.M)
+    assert not [words for words in commands if re.search(r"(?<![\w/.])(campaigns|figures|notebooks|runs)/", words)]
 
 
 def test_missing_data_is_one_clear_line(copy):

@@ -12,7 +12,6 @@ import pytest
 
 from decsc_core.study import artifacts
 from decsc_core.study.artifacts import ARTIFACTS, Artifact, gallery
-from decsc_core.study.notebook import run
 
 ROOT = Path(__file__).resolve().parents[2]
 FINISHED = [
@@ -55,12 +54,9 @@ def test_artifacts_of_a_finished_run_can_be_opened(folder, artifact):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(FINISHED), reason="all artifacts of a finished run are opened instead")
-def test_artifacts_of_a_tiny_run_can_be_opened(tmp_path):
-    notebook = "01_scenes_and_noise"
-    run(ROOT / "notebooks" / f"{notebook}.ipynb", tmp_path / "run.ipynb", {"figures": str(tmp_path)})
-    for artifact in artifacts.of_notebook(notebook):
-        check(tmp_path, artifact)
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda artifact: artifact.name)
+def test_artifacts_of_a_small_run_can_be_opened(scheduled, artifact):
+    check(scheduled / "figures" / "quick", artifact)
 
 
 def test_names_are_unique_and_every_notebook_is_there():
