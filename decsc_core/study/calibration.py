@@ -27,8 +27,8 @@ class ErrorMaps:
     scene : Scene
     estimate : ndarray, shape (H, W, B)
     error, spread : ndarray, shape (H, W)
-        Root mean square over the bands of the true error, and of the standard deviation over shifted copies; in the unit
-        of the cube.
+        Root mean square over the bands of the true error, and of the standard deviation over shifted copies; in the
+        unit of the cube.
     """
 
     scene: Scene

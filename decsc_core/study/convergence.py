@@ -263,8 +263,8 @@ def verdict(table: pd.DataFrame, cap: int) -> str:
     whole = (at["converged"] == at["copies"]).sum()
     most = last.loc[last["change"].abs().idxmax()]
     return (
-        f"Within {cap} evaluations {whole} of {len(at)} scenes and {at['converged'].sum()} of {at['copies'].sum()} copies got to "
-        f"{TOLERANCE:g}. From {cap} to {most['evaluations']} the MPSNR changes most for {most['scene']}, "
+        f"Within {cap} evaluations {whole} of {len(at)} scenes and {at['converged'].sum()} of {at['copies'].sum()} "
+        f"copies got to {TOLERANCE:g}. From {cap} to {most['evaluations']} the MPSNR changes most for {most['scene']}, "
         f"by {most['change']:+.4f} dB."
     )
 

@@ -1,4 +1,4 @@
-"""What hangs on how "mixture" is read: the scores of some methods under both readings of the paper's noise, over seeds."""
+"""What hangs on how "mixture" is read: the scores of some methods under both readings, over seeds."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each method (as printed) and metric: `method`, `index`, the mean over scenes and seeds of either reading,
-        named as in `READINGS`; `difference`, independent less disjoint, and `deviation`, the standard deviation of that
-        over the seeds; `seeds`, the standard deviation over the seeds of the disjoint reading. Each seed counts with its
-        mean over the scenes.
+        A row for each method (as printed) and metric: `method`, `index`, the mean over scenes and seeds of either
+        reading, named as in `READINGS`; `difference`, independent less disjoint, and `deviation`, the standard deviation
+        of that over the seeds; `seeds`, the standard deviation over the seeds of the disjoint reading. Each seed counts
+        with its mean over the scenes.
     """
     mixed = rows[rows["case"].isin(READINGS)]
     by_seed = mixed.groupby(["method", "case", "seed"], sort=False)[list(METRICS)].mean()

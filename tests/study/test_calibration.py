@@ -1,4 +1,4 @@
-"""study.calibration: bins of equal number in the order of the spread, correlation and factor, maps in one colour scale."""
+"""study.calibration: bins of equal number by their spread, correlation and factor, maps in one colour scale."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def test_bins_hold_pixels_of_like_spread(scene):
     assert table["factor"][0] == pytest.approx(3)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_constant_map_has_no_correlation():
     varied = np.arange(6.0).reshape(2, 3)
     assert np.isnan(calibration.agreement(np.ones((2, 3)), varied)) and calibration.agreement(varied, -varied) == -1

@@ -165,9 +165,10 @@ def deep(gain: float) -> DECSC:
     return model
 
 
-def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair):
+@pytest.mark.parametrize("gain, converged", [(0.2, [0, 0, SHIFTS]), (1.5, [0, 0, 0])])
+def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair, gain, converged):
     clean, noisy = pair
-    model = deep(0.2)
+    model = deep(gain)
     curves, table = convergence.deeper(model, [scene], "gauss-55", 3, depths=(3, 30))
     assert list(table["evaluations"]) == [3, 6, 30] and len(curves) == 31
     layer, shifts = by_hand(model, noisy)
@@ -175,12 +176,14 @@ def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair):
         settings = asdict(replace(model.config.solver, max_iter=row.evaluations))
         with torch.no_grad():
             stopped = deq.solve(layer, layer.initial(), **settings)
-            going_on = deq.solve(layer, layer.initial(), **settings | {"rel_tol": 0.0, "max_iter": row.evaluations + 1}, keep=True)
-            images = crop_shifts(sum(layer.reconstruct(going_on.iterates[-1])), noisy.shape[:2], model.config.stride, shifts)
+            settings |= {"rel_tol": 0.0, "max_iter": row.evaluations + 1}
+            going_on = deq.solve(layer, layer.initial(), **settings, keep=True)
+            images = sum(layer.reconstruct(going_on.iterates[-1]))
+            image = crop_shifts(images, noisy.shape[:2], model.config.stride, shifts).mean(0)[0]
         assert row.copies == SHIFTS and row.converged == stopped.converged.sum()
         assert row.residual == pytest.approx(float(going_on.residuals[:-1].amin(0).max()), rel=1e-3)
-        assert row.psnr == pytest.approx(metrics.mpsnr(clean, images.mean(0)[0].numpy().transpose(1, 2, 0)), abs=1e-4)
-    assert table["converged"].tolist() == [0, 0, SHIFTS], "the depths must lie on both sides of the tolerance"
+        assert row.psnr == pytest.approx(metrics.mpsnr(clean, image.numpy().transpose(1, 2, 0)), abs=1e-4)
+    assert table["converged"].tolist() == converged, "the depths must lie on both sides of the tolerance"
     np.testing.assert_allclose(table["change"], table["psnr"] - table["psnr"][1], atol=1e-9)
 
 
