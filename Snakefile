@@ -66,7 +66,7 @@ NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
-WIDGETS = code("widgets/*.py", "study/convergence.py", "study/evaluate.py")
+WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
 PEERS = code(
     "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
@@ -343,7 +343,7 @@ rule close_range:
         rows(config["dataset"], config["cases"], config["methods"]),
         config["weights"].values(),
         DRAWING,
-        code("study/synthetic.py"),
+        code("study/readings.py", "study/synthetic.py"),
         notebook="notebooks/03_close_range.ipynb",
     output:
         published("03_close_range"),
@@ -358,10 +358,11 @@ rule close_range:
             crop=config["crop"],
             weights=WEIGHTS,
         ),
-    threads: 1
+    threads: config["threads"]
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
     log:
         f"{RUNS}/logs/03_close_range.log",
     shell:
@@ -487,6 +488,7 @@ rule convergence:
         values=parameters(
             dataset=config["dataset"],
             case=config["case"],
+            crop=config["crop"],
             weights=from_notebooks("".join(configured_weights("decsc"))),
         ),
     threads: config["threads"]

@@ -148,7 +148,7 @@ def test_a_trace_is_that_of_the_convergence_study(bench):
     bench.progress.observe(lambda change: seen.append(change["new"]), "value")
     trace = bench.trace("anderson", 1e-3)
     curve, solution = convergence.trace(
-        bench.model, bench.clean, bench.noisy, "anderson", shifts=1, evaluations=40, rel_tol=1e-3
+        bench.model, bench.clean, bench.noisy, "anderson", shifts=1, evaluations=40, rel_tol=1e-3, keep=True
     )
     assert trace.curve.equals(curve) and torch.equal(trace.iterates[-1], solution.iterates[-1])
     assert seen == list(range(1, len(curve) + 1)) and bench.progress.layout.visibility == "hidden"

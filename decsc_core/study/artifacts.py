@@ -76,6 +76,7 @@ _PUBLISHED = {
         ("fig04_close_range", "figure", "Fig. 4", "false colour, every method"),
         ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
         ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
+        ("table_mixture_readings", "table", "", "what hangs on how the mixture noise is read"),
     ),
     "04_remote_sensing": (
         ("table3_remote_sensing", "table", "Table III", "every method and noise case, means over the test scenes"),
@@ -102,6 +103,9 @@ _PUBLISHED = {
     "08_convergence": (
         ("fig12_convergence", "curves", "Fig. 12", "MPSNR and residual against evaluations of f"),
         ("table_convergence", "table", "", "each solver: evaluations, residual, spectral radius"),
+        ("table_deeper", "table", "", "five times as deep as in use: MPSNR, residual, who converges"),
+        ("fig_deeper", "curves", "", "the same, evaluation by evaluation"),
+        ("fig_spread", "curves", "", "the spread over shifts beside the true error, and its calibration"),
     ),
     "09_dictionary_size": (
         ("fig13_shared_atoms", "curves", "Fig. 13", "MPSNR against the number of shared atoms"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from itertools import count
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
 from decsc_core import deq, metrics
@@ -19,7 +19,6 @@ from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
 from decsc_core.scenes import Scene
-from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 
@@ -27,6 +26,10 @@ METHODS = ("picard", "anderson", "broyden")
 TOLERANCE = 1e-3
 """Relative residual at which a copy counts as converged; the paper's and the release's."""
 RADIUS_ITERATIONS = 30
+DEPTHS = (5, 10, 20, 50, 100)
+"""Numbers of evaluations of f at which `deeper` looks."""
+SETTLED = 0.05
+"""Change of MPSNR [dB] below which an image counts as the same."""
 
 
 class Problem:
@@ -84,7 +87,7 @@ class Problem:
 
 def trace(
     model: DECSC, clean: np.ndarray, noisy: np.ndarray, method: str, *, shifts: int, evaluations: int,
-    rel_tol: float = 0.0, progress: Callable[[int], None] | None = None,
+    rel_tol: float = 0.0, progress: Callable[[int], None] | None = None, keep: bool = False,
 ) -> tuple[pd.DataFrame, deq.Solution]:
     """Follow one solver from the initial codes, by default without stopping it.
 
@@ -104,6 +107,8 @@ def trace(
         Stop when the relative residuals of all copies have been at most this.
     progress : callable, optional
         Gets the number of evaluations of f made so far, after each.
+    keep : bool
+        Also keep the codes of every row, as `solution.iterates`.
 
     Returns
     -------
@@ -122,17 +127,17 @@ def trace(
     """
     problem = Problem(model, noisy, shifts)
     solver = replace(model.config.solver, method=method, rel_tol=rel_tol, max_iter=evaluations + 1, stop="sample")
-    made = count(1)
+    psnr = []
 
     def f(z: Tensor) -> Tensor:
+        psnr.append(metrics.mpsnr(clean, sum(problem.parts(z))))
         fz = problem.layer(z)
         if progress:
-            progress(next(made))
+            progress(len(psnr))
         return fz
 
     with torch.no_grad():
-        solution = deq.solve(f, problem.layer.initial(), **asdict(solver), keep=True)
-    psnr = [metrics.mpsnr(clean, sum(problem.parts(z))) for z in solution.iterates]
+        solution = deq.solve(f, problem.layer.initial(), **asdict(solver), keep=keep)
     residuals = solution.residuals.cpu().numpy()
     reached = np.minimum.accumulate(residuals, axis=0) <= TOLERANCE
     curve = pd.DataFrame({
@@ -149,9 +154,9 @@ def radius(model: DECSC, noisy: np.ndarray, z: Tensor, *, shifts: int, seed: int
 
 
 def study(
-    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, *, side: int, shifts: int, evaluations: int
+    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, *, shifts: int, evaluations: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Trace every solver on the middle of each scene.
+    """Trace every solver on each scene.
 
     Returns
     -------
@@ -166,14 +171,13 @@ def study(
     """
     curves, rows = [], []
     for scene in scenes:
-        clean, noisy = centre(scene.cube, side), centre(noisy_cube(scene, case, seed), side)
+        clean, noisy = scene.cube, noisy_cube(scene, case, seed)
         best: deq.Solution | None = None
         found = []
         for method in METHODS:
             curve, solution = trace(model, clean, noisy, method, shifts=shifts, evaluations=evaluations)
             curves.append(curve.assign(scene=scene.name, method=method))
             found.append(_summary(curve) | {"scene": scene.name, "method": method})
-            solution = solution._replace(iterates=None)
             if best is None or solution.residuals.amin(0).max() < best.residuals.amin(0).max():
                 best = solution
         found.append(_network(model, clean, noisy, shifts) | {"scene": scene.name, "method": "network"})
@@ -212,6 +216,88 @@ def _network(model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) ->
         "converged": float(output.solution.converged.double().mean()),
         "residual": float(output.solution.residuals.amin(0).max()),
     }
+
+
+def deeper(
+    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, depths: Sequence[int] = DEPTHS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Follow the network's own solver far beyond its cap, on all the shifted copies that it averages.
+
+    Returns
+    -------
+    curves : DataFrame
+        The rows of `trace`, with `scene`.
+    table : DataFrame
+        A row for each scene and each depth k, the network's cap among them: `scene`; `evaluations`, k; `psnr` [dB] of the
+        image that the codes after k evaluations reconstruct; `change`, that less the `psnr` at the cap; `residual`, the
+        smallest that these k evaluations found, of the worst copy; `converged`, how many of the `copies` got to
+        `TOLERANCE` within k.
+    """
+    cap, shifts = model.config.solver.max_iter, model.config.shifts
+    curves, rows = [], []
+    for scene in scenes:
+        curve, solution = trace(
+            model, scene.cube, noisy_cube(scene, case, seed), model.config.solver.method,
+            shifts=shifts, evaluations=max(*depths, cap),
+        )
+        curves.append(curve.assign(scene=scene.name))
+        smallest = np.minimum.accumulate(solution.residuals.cpu().numpy(), axis=0)
+        for depth in sorted({*depths, cap}):
+            psnr, found = curve["psnr"][depth], smallest[depth - 1]
+            rows.append({
+                "scene": scene.name, "evaluations": depth, "psnr": psnr, "change": psnr - curve["psnr"][cap],
+                "residual": float(found.max()), "copies": shifts, "converged": int((found <= TOLERANCE).sum()),
+            })
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows)
+
+
+def verdict(table: pd.DataFrame, cap: int) -> str:
+    """The table of `deeper` in two sentences: who converges within `cap` evaluations, and what more of them change.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `deeper`.
+    """
+    at, last = (table[table["evaluations"] == depth] for depth in (cap, table["evaluations"].max()))
+    whole = (at["converged"] == at["copies"]).sum()
+    most = last.loc[last["change"].abs().idxmax()]
+    return (
+        f"Within {cap} evaluations {whole} of {len(at)} scenes and {at['converged'].sum()} of {at['copies'].sum()} "
+        f"copies got to {TOLERANCE:g}. From {cap} to {most['evaluations']} the MPSNR changes most for {most['scene']}, "
+        f"by {most['change']:+.4f} dB."
+    )
+
+
+def draw_deeper(curves: pd.DataFrame, cap: int) -> Figure:
+    """MPSNR beside that at the cap, residual of the worst copy, and share of converged copies, a line a scene.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From `deeper`.
+    cap : int
+        The network's most evaluations, marked.
+    """
+    figure, panels = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.5))
+    for scene, mine in curves.groupby("scene", sort=False):
+        at = mine["evaluations"]
+        panels[0].plot(at, mine["psnr"] - mine["psnr"][at == cap].item(), label=scene.replace("_", " "))
+        panels[1].plot(at, mine["worst"])
+        panels[2].plot(at + 1, 100 * mine["converged"])
+    panels[0].axhspan(-SETTLED, SETTLED, color="0.88", lw=0, zorder=0)
+    panels[0].set(ylim=(-0.3, 0.3), ylabel=f"MPSNR beside that at {cap} [dB]")
+    panels[1].axhline(TOLERANCE, color="0.4", linestyle="-", linewidth=0.8)
+    panels[1].set(yscale="log", ylabel="Residual, worst copy")
+    panels[2].set(ylabel=f"Copies that reached {TOLERANCE:g} [%]")
+    for panel in panels:
+        panel.axvline(cap, color="0.7", linestyle="-", linewidth=0.8, zorder=0)
+        panel.set(xscale="log", xlim=(1, curves["evaluations"].max()), xlabel="Evaluations of $f$")
+        panel.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
 
 
 def draw(curves: pd.DataFrame, trained: tuple[int, int] | None = None) -> Figure:

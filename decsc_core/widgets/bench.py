@@ -271,6 +271,7 @@ class Bench(widgets.VBox):
                         evaluations=EVALUATIONS,
                         rel_tol=tolerance,
                         progress=lambda made: setattr(self.progress, "value", made),
+                        keep=True,
                     )
             finally:
                 self.progress.layout.visibility = "hidden"

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 
 from decsc_core.denoisers.registry import METHODS
+from decsc_core.study.calibration import agreement, over_bands
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.paper import label
 from decsc_core.widgets.bench import STYLE, WRAP, Bench
@@ -72,11 +73,8 @@ class MethodExplorer(Explorer):
         results = [bench.estimate(name) for name in chosen]
         own = bench.estimate(bench.method)
         self.shown, self.results = chosen, results
-        errors = [_over_bands(result.estimate.cube - bench.clean) for result in results]
-        spread, error = _over_bands(own.estimate.spread), _over_bands(own.estimate.cube - bench.clean)
-        agreement = (
-            float(np.corrcoef(spread.ravel(), error.ravel())[0, 1]) if spread.std() and error.std() else float("nan")
-        )
+        errors = [over_bands(result.estimate.cube - bench.clean) for result in results]
+        spread, error = over_bands(own.estimate.spread), over_bands(own.estimate.cube - bench.clean)
         most = max(float(np.percentile(each, 99.5)) for each in errors)
         for panel, name, image in zip(self.maps, chosen, errors):
             panel.show(_heat(image, most), f"<b>Error of {label(name)}</b>, RMS over bands, brightest = {most:.3f}")
@@ -86,7 +84,7 @@ class MethodExplorer(Explorer):
             f"<b>{label(bench.method)}'s own estimate</b>: spread over shifts, brightest = {top:.3f}",
         )
         self.table.value = _table([label(name) for name in chosen], results)
-        self._agreement = agreement
+        self._agreement = agreement(spread, error)
 
     def _point(self, row: float, column: float) -> None:
         """Move the divider to this share of the picture's width."""
@@ -114,11 +112,6 @@ class MethodExplorer(Explorer):
             agreement=f"{self._agreement:.3f}",
             **view.facts,
         )
-
-
-def _over_bands(cube: np.ndarray) -> np.ndarray:
-    """The root mean square over the bands of (H, W, B)."""
-    return np.sqrt(np.mean(np.square(cube, dtype=np.float64), axis=2))
 
 
 def _heat(image: np.ndarray, most: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +15,6 @@ from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
 from decsc_core.scenes import Scene
 from decsc_core.study import convergence
-from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
 
 BANDS, SHIFTS = 5, 3
@@ -22,7 +22,7 @@ BANDS, SHIFTS = 5, 3
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    y, x, b = np.meshgrid(np.arange(30), np.arange(26), np.arange(BANDS), indexing="ij")
+    y, x, b = np.meshgrid(np.arange(20), np.arange(18), np.arange(BANDS), indexing="ij")
     return Scene((0.5 + 0.4 * np.sin(y / 3 + b / 2) * np.cos(x / 4)).astype(np.float32), "waves")
 
 
@@ -42,7 +42,7 @@ def contraction() -> DECSC:
 
 @pytest.fixture(scope="module")
 def pair(scene) -> tuple[np.ndarray, np.ndarray]:
-    return centre(scene.cube, 20), centre(noisy_cube(scene, "gauss-55", 3), 20)
+    return scene.cube, noisy_cube(scene, "gauss-55", 3)
 
 
 def by_hand(model: DECSC, noisy: np.ndarray) -> tuple[Layer, list]:
@@ -127,16 +127,16 @@ def test_the_radius_tells_whether_repetition_settles(pair, gain, settles):
     assert (curve["worst"].iloc[-1] < convergence.TOLERANCE) == settles
 
 
-def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene):
+def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene, pair):
     scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
-    curves, table = convergence.study(contraction, scenes, "gauss-55", 3, side=20, shifts=SHIFTS, evaluations=40)
+    curves, table = convergence.study(contraction, scenes, "gauss-55", 3, shifts=SHIFTS, evaluations=40)
     assert list(zip(table["scene"], table["method"])) == [
         (s.name, method) for s in scenes for method in (*convergence.METHODS, "network")
     ]
     assert len(curves) == 2 * len(convergence.METHODS) * 41
     assert (table["converged"] == 1).all() and (table["radius"] < 1).all()
 
-    clean, noisy = centre(scene.cube, 20), centre(noisy_cube(scene, "gauss-55", 3), 20)
+    clean, noisy = pair
     with torch.no_grad():
         shifts = spread_shifts(contraction.config.stride, SHIFTS)
         output = contraction(torch.from_numpy(noisy.transpose(2, 0, 1).copy())[None], shifts)
@@ -152,10 +152,61 @@ def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene):
 
 
 def test_a_method_that_does_not_settle_has_no_count(scene):
-    _, table = convergence.study(network(1.5), [scene], "gauss-55", 3, side=20, shifts=SHIFTS, evaluations=20)
+    _, table = convergence.study(network(1.5), [scene], "gauss-55", 3, shifts=SHIFTS, evaluations=20)
     picard = table[table["method"] == "picard"].iloc[0]
     assert np.isnan(picard["evaluations"]) and picard["converged"] < 1 and picard["residual"] > convergence.TOLERANCE
     assert picard["radius"] > 1
+
+
+def deep(gain: float) -> DECSC:
+    """A network that stops after 6 evaluations and averages `SHIFTS` copies."""
+    model = network(gain)
+    model.config = replace(model.config, shifts=SHIFTS, solver=replace(model.config.solver, max_iter=6))
+    return model
+
+
+@pytest.mark.parametrize("gain, converged", [(0.2, [0, 0, SHIFTS]), (1.5, [0, 0, 0])])
+def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair, gain, converged):
+    clean, noisy = pair
+    model = deep(gain)
+    curves, table = convergence.deeper(model, [scene], "gauss-55", 3, depths=(3, 30))
+    assert list(table["evaluations"]) == [3, 6, 30] and len(curves) == 31
+    layer, shifts = by_hand(model, noisy)
+    for row in table.itertuples():
+        settings = asdict(replace(model.config.solver, max_iter=row.evaluations))
+        with torch.no_grad():
+            stopped = deq.solve(layer, layer.initial(), **settings)
+            settings |= {"rel_tol": 0.0, "max_iter": row.evaluations + 1}
+            going_on = deq.solve(layer, layer.initial(), **settings, keep=True)
+            images = sum(layer.reconstruct(going_on.iterates[-1]))
+            image = crop_shifts(images, noisy.shape[:2], model.config.stride, shifts).mean(0)[0]
+        assert row.copies == SHIFTS and row.converged == stopped.converged.sum()
+        assert row.residual == pytest.approx(float(going_on.residuals[:-1].amin(0).max()), rel=1e-3)
+        assert row.psnr == pytest.approx(metrics.mpsnr(clean, image.numpy().transpose(1, 2, 0)), abs=1e-4)
+    assert table["converged"].tolist() == converged, "the depths must lie on both sides of the tolerance"
+    np.testing.assert_allclose(table["change"], table["psnr"] - table["psnr"][1], atol=1e-9)
+
+
+def test_the_verdict_counts_scenes_and_copies_and_names_the_largest_change():
+    table = pd.DataFrame({
+        "scene": ["a", "a", "b", "b"], "evaluations": [20, 100] * 2, "change": [0, 0.01, 0, -0.3], "copies": 9,
+        "converged": [9, 9, 7, 9],
+    })
+    told = convergence.verdict(table, 20)
+    assert "Within 20 evaluations 1 of 2 scenes and 16 of 18 copies got to 0.001" in told
+    assert "From 20 to 100 the MPSNR changes most for b, by -0.3000 dB" in told
+
+
+def test_the_figure_of_depths_is_zero_at_the_cap(scene):
+    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside_down")]
+    curves, _ = convergence.deeper(deep(0.2), scenes, "gauss-55", 3, depths=(12,))
+    change, residual, converged = convergence.draw_deeper(curves, 6).axes
+    assert [line.get_label() for line in change.get_lines()[:2]] == ["waves", "upside down"]
+    own = curves[curves["scene"] == "waves"].set_index("evaluations")
+    y = change.get_lines()[0].get_ydata()
+    assert y[6] == 0 and y[-1] == pytest.approx(own["psnr"][12] - own["psnr"][6])
+    assert residual.get_lines()[0].get_ydata()[-1] == own["worst"][12]
+    assert converged.get_lines()[0].get_xdata()[-1] == 13, "a residual takes one evaluation more than its point"
 
 
 def test_other_band_numbers_are_refused(contraction):
@@ -166,7 +217,7 @@ def test_other_band_numbers_are_refused(contraction):
 
 def test_the_figure_shows_means_over_scenes(contraction, scene):
     scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
-    curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, side=20, shifts=1, evaluations=5)
+    curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, shifts=1, evaluations=5)
     figure = convergence.draw(curves, trained=(2, 4))
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["Picard", "Anderson", "Broyden"]
