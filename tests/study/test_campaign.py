@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -73,6 +75,24 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
         assert all(torch.equal(one[key], other[key]) for key in one)
     after = campaign.state(runs, broken)
     assert (after["state"] == "finished").all() and (after["validation"] > 5).all() and (after["residual"] < 1).all()
+
+
+def test_weights_tell_what_their_folders_did(file, tmp_path):
+    """Also of the run that they began from, whose folder is gone and which is not published itself."""
+    folder, shelf = tmp_path / "runs", tmp_path / "shelf.safetensors"
+    runs = campaign.read(file, folder)
+    campaign.carry_out(runs, folder, progress=False)
+    before = campaign.state(runs, folder)
+    first, second = (weights.load(folder / name / "weights.safetensors") for name in runs)
+    second.path.rename(shelf)
+    shutil.rmtree(folder)
+    after = campaign.state(runs, folder, {"second": shelf})
+    told = ["run", "patches", "minutes", "cpu_minutes", "validation", "best_step", "sha256", "code", "state"]
+    pd.testing.assert_frame_equal(after[told], before[told])
+    assert list(after["sha256"]) == [first.sha256[:12], second.sha256[:12]] and list(after["patches"]) == [4, 4]
+    assert list(after["validation"]) == [first.story["validation_psnr"], second.story["validation_psnr"]]
+    assert list(after["bytes"].fillna(0)) == [0, shelf.stat().st_size]
+    assert (campaign.state(runs, folder)["state"] == "not begun").all()
 
 
 def test_nothing_has_begun_before_it_begins(file, tmp_path):
