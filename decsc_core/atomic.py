@@ -35,6 +35,12 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
         write(temporary)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left in `folder`; no other process may be writing there."""
+    for leftover in folder.glob(f".{'[0-9a-f]' * 8}-*"):
+        leftover.unlink()
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -294,7 +294,7 @@ def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Contex
     with blaming(str(out)):
         study.carry_out(runs, out, progress=sys.stderr.isatty())
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(study.state(runs, out).to_string(index=False))
+        typer.echo(study.state(runs, out).to_string(index=False, float_format="{:.4g}".format))
 
 
 def _network(file: Path, method: str) -> Any:

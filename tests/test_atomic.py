@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from decsc_core.atomic import replacing, write_text, write_whole
+from decsc_core.atomic import remove_leftovers, replacing, write_text, write_whole
 
 
 def test_text_is_written_into_a_new_folder(tmp_path):
@@ -30,3 +30,15 @@ def test_a_writer_that_makes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a", tmp_path / "b") as (first, _):
         first.write_text("only one of two")
     assert not (tmp_path / "b").exists()
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(tmp_path / ".hidden-notes", "mine")
+    with pytest.raises(FileNotFoundError), replacing(path) as (temporary,):
+        temporary.write_text("torn")
+        temporary.rename(tmp_path / "kept")
+    write_text(path, "old")
+    (tmp_path / "kept").rename(temporary)
+    remove_leftovers(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.txt", ".hidden-notes"}

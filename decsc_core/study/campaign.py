@@ -8,6 +8,7 @@ changed fields of the network's configuration; `start` is the name of an earlier
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from decsc_core import weights
 from decsc_core.networks.catalog import SIZES, configure, restore
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
@@ -75,27 +77,80 @@ def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool =
         train(config, Path(folder) / name, resume=True, progress=progress)
 
 
-def state(runs: dict[str, TrainConfig], folder: Path | str) -> pd.DataFrame:
-    """How far each run is, from its log: a row each.
+def state(runs: dict[str, TrainConfig], folder: Path | str, published: Mapping[str, Path] | None = None) -> pd.DataFrame:
+    """How far each run is and what came of it, from its weights or, while there are none, from its log: a row each.
 
-    `run`, `method`, `case`, `seed`; `patches` taken so far and `minutes` spent; `validation` [dB], the best MPSNR, and
-    `residual`, the largest relative residual at the last validation; `state`: finished, under way or not begun.
+    `run`, `method`, `dataset`, `case`, `seed`, `start` (the run it began from, "" for none); `patches` taken so far,
+    `minutes` and `cpu_minutes` spent; `validation` [dB], the best MPSNR, at the step `best_step`; `residual`, the largest
+    relative residual at the last validation that the log tells of; `sha256` (its first 12 digits), `bytes` and `code`
+    (version) of the weights; `state`: finished, under way or not begun.
+
+    Parameters
+    ----------
+    published : mapping, optional
+        Weights files by the name of their run, for runs that are not in `folder` any more. Weights tell of the runs
+        that they began from, too.
+
+    Raises
+    ------
+    WeightsError
+        If a weights file cannot be used.
     """
+    results = _results(runs, Path(folder), published or {})
     rows = []
     for name, config in runs.items():
         log = _lines(Path(folder) / name / "log.jsonl")
-        scores = [line["validation_psnr"] for line in log if "validation_psnr" in line]
         residuals = [line["validation_residual"] for line in log if "validation_residual" in line]
-        done = (Path(folder) / name / "weights.safetensors").exists()
+        told = config.to_json()
         rows.append({
-            "run": name, "method": config.to_json()["method"], "case": config.case, "seed": config.seed,
-            "patches": log[-1]["patches"] if log else 0,
-            "minutes": round(log[-1]["seconds"] / 60, 1) if log else 0.0,
-            "validation": max(scores, default=float("nan")),
+            **{"run": name} | {key: told[key] for key in ("method", "dataset", "case", "seed")},
+            "start": Path(config.start).parent.name if config.start else "",
+            **(results.get(name) or _progress(log)),
             "residual": residuals[-1] if residuals else float("nan"),
-            "state": "finished" if done else "under way" if log else "not begun",
+            "state": "finished" if name in results else "under way" if log else "not begun",
         })
-    return pd.DataFrame(rows)
+    columns = ["run", "method", "dataset", "case", "seed", "start", "patches", "minutes", "cpu_minutes", "validation", "residual",
+               "best_step", "sha256", "bytes", "code", "state"]
+    return pd.DataFrame(rows, columns=columns).astype({"best_step": "Int64", "bytes": "Int64"})
+
+
+def _progress(log: list[dict]) -> dict:
+    """What a log tells of a run that is not finished."""
+    scores = {line["step"]: line["validation_psnr"] for line in log if "validation_psnr" in line}
+    best = max(scores, key=scores.get, default=None)
+    return {
+        "patches": log[-1]["patches"] if log else 0,
+        "minutes": log[-1]["seconds"] / 60 if log else 0.0,
+        "validation": scores.get(best, float("nan")),
+        "best_step": best,
+    }
+
+
+def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str, Path]) -> dict[str, dict]:
+    """What weights tell of each finished run."""
+    found: dict[str, tuple[dict, str, int | None]] = {}
+    for name in reversed(runs):  # the later ones first, for they tell of the earlier ones that they began from
+        path = folder / name / "weights.safetensors"
+        path = path if path.exists() else published.get(name)
+        if path is not None:
+            loaded = weights.load(path)
+            found[name] = loaded.story, loaded.sha256, Path(path).stat().st_size
+        start, ancestor = runs[name].start, found[name][0].get("ancestor") if name in found else None
+        if start and ancestor:
+            found.setdefault(Path(start).parent.name, (ancestor["story"], ancestor["sha256"], None))
+    return {
+        name: {
+            "patches": story["patches"],
+            "minutes": story["seconds"] / 60,
+            "cpu_minutes": story["cpu_seconds"] / 60,
+            "validation": story["validation_psnr"],
+            "best_step": story["best_step"],
+            "sha256": sha256[:12],
+            "bytes": size,
+            "code": story["environment"]["code_version"],
+        }
+        for name, (story, sha256, size) in found.items()
+    }
 
 
 def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder: Path) -> TrainConfig:

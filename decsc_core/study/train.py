@@ -23,7 +23,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
-from decsc_core.atomic import write_text, write_whole
+from decsc_core.atomic import remove_leftovers, write_text, write_whole
 from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import SIZES, build, configure, method_of
@@ -241,6 +241,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     model, ancestor = _initial(config)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         write_text(folder / "config.json", json.dumps(described, indent=1))
 
     optimizer = OPTIMIZERS[config.optimizer](

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -70,9 +77,128 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
     assert (after["state"] == "finished").all() and (after["validation"] > 5).all() and (after["residual"] < 1).all()
 
 
+def test_weights_tell_what_their_folders_did(file, tmp_path):
+    """Also of the run that they began from, whose folder is gone and which is not published itself."""
+    folder, shelf = tmp_path / "runs", tmp_path / "shelf.safetensors"
+    runs = campaign.read(file, folder)
+    campaign.carry_out(runs, folder, progress=False)
+    before = campaign.state(runs, folder)
+    first, second = (weights.load(folder / name / "weights.safetensors") for name in runs)
+    second.path.rename(shelf)
+    shutil.rmtree(folder)
+    after = campaign.state(runs, folder, {"second": shelf})
+    told = ["run", "patches", "minutes", "cpu_minutes", "validation", "best_step", "sha256", "code", "state"]
+    pd.testing.assert_frame_equal(after[told], before[told])
+    assert list(after["sha256"]) == [first.sha256[:12], second.sha256[:12]] and list(after["patches"]) == [4, 4]
+    assert list(after["validation"]) == [first.story["validation_psnr"], second.story["validation_psnr"]]
+    assert list(after["bytes"].fillna(0)) == [0, shelf.stat().st_size]
+    assert (campaign.state(runs, folder)["state"] == "not begun").all()
+
+
 def test_nothing_has_begun_before_it_begins(file, tmp_path):
     state = campaign.state(campaign.read(file, tmp_path), tmp_path)
     assert (state["state"] == "not begun").all() and (state["patches"] == 0).all() and state["validation"].isna().all()
+
+
+# Killed as the system kills
+
+KILLED = """
+first: {method: decsc, preset: tiny, dataset: photos, steps: 25, batch: 1, patch: 12, validate_every: 20,
+        checkpoint_seconds: 0, model: {shifts: 1, depth: 1, unshared_atoms: 2}}
+second: {method: decsc, preset: tiny, dataset: photos, start: first, seed: 1, steps: 60, batch: 1, patch: 12,
+         validate_every: 50, checkpoint_seconds: 0.2}
+"""
+CLOCKS = ("seconds", "cpu_seconds")
+
+
+def command(folder: Path) -> subprocess.Popen:
+    """`decsc train --campaign` on the file beside `folder`, in a process of its own."""
+    words = ["train", "--campaign", str(folder.parent / "killed.yaml"), "--out", str(folder)]
+    return subprocess.Popen(
+        [sys.executable, "-c", "from decsc_core.cli import main; main()", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(folder: Path) -> None:
+    """Let the campaign go on until it ends by itself."""
+    with command(folder) as process:
+        told = process.communicate(timeout=300)[0]
+    assert process.returncode == 0 and told.count("finished") == 2, told
+
+
+def logs(folder: Path) -> dict[str, list[str]]:
+    """The lines of both logs, as they are written."""
+    paths = {name: folder / name / "log.jsonl" for name in ("first", "second")}
+    return {name: path.read_text().splitlines() if path.exists() else [] for name, path in paths.items()}
+
+
+def taken(folder: Path) -> int:
+    """Steps that the logs tell of."""
+    return sum(map(len, logs(folder).values()))
+
+
+def checkpointed(folder: Path) -> dict[str, list[str]]:
+    """The lines of each log up to the last checkpoint; every file with a name of its own can be read to its end."""
+    kept = {name: [] for name in ("first", "second")}
+    for path in folder.glob("*/[!.]*"):
+        if path.name == "checkpoint.pt":
+            step = torch.load(path, weights_only=True)["progress"]["step"]
+            kept[path.parent.name] = logs(folder)[path.parent.name][:step]
+            assert len(kept[path.parent.name]) == step
+        elif path.name == "weights.safetensors":
+            assert weights.load(path).story["steps"] == len(logs(folder)[path.parent.name])
+        else:
+            lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+            assert path.name in ("config.json", "log.jsonl") and all(map(json.loads, lines))
+    return kept
+
+
+def without_clocks(story: dict) -> dict:
+    """A story, and those within it, without how long it took, and so without the hash of the ancestor's file."""
+    story = {key: value for key, value in story.items() if key not in CLOCKS}
+    if "ancestor" in story:
+        story["ancestor"] = without_clocks(story["ancestor"]["story"])
+    return story
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
+    """Lines up to a checkpoint stay as they are, clock included: no step before it is ever taken again."""
+    (tmp_path / "killed.yaml").write_text(KILLED)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(whole)
+    rng = np.random.default_rng(0)
+    kept, finished = {"first": [], "second": []}, {}
+    for _ in range(10):
+        goal, delay = taken(killed) + rng.integers(1, 9), rng.uniform(0, 0.1)
+        with command(killed) as process:
+            while taken(killed) < goal and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(delay)
+            process.kill()
+        assert process.returncode == -9, process.stdout.read()
+        before, kept = kept, checkpointed(killed)
+        for name in kept:
+            assert kept[name][:len(before[name])] == before[name]
+        for path in killed.glob("*/weights.safetensors"):
+            assert path.read_bytes() == finished.setdefault(path, path.read_bytes())
+    assert kept["second"] and len(finished) == 1
+    finish(killed)
+    checkpointed(killed)
+    for name in ("first", "second"):
+        assert {path.name for path in (killed / name).iterdir()} == {
+            "config.json", "log.jsonl", "checkpoint.pt", "weights.safetensors"
+        }
+        one, other = (weights.load(folder / name / "weights.safetensors") for folder in (whole, killed))
+        states = one.model.state_dict(), other.model.state_dict()
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        assert without_clocks(one.story) == without_clocks(other.story)
+        rows = [[{key: value for key, value in json.loads(line).items() if key not in CLOCKS} for line in logs(folder)[name]]
+                for folder in (whole, killed)]
+        assert rows[0] == rows[1]
+    first, second = (weights.load(killed / name / "weights.safetensors") for name in ("first", "second"))
+    assert second.story["ancestor"]["sha256"] == first.sha256
 
 
 @pytest.mark.parametrize("text, told", [

@@ -295,9 +295,10 @@ def test_steps_after_the_checkpoint_are_taken_again(finished, tmp_path, monkeypa
 def test_a_run_killed_between_its_last_checkpoint_and_its_weights_only_writes_them(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    (folder / "weights.safetensors").unlink()
+    (folder / "weights.safetensors").rename(folder / ".0123abcd-weights.safetensors")
     train(config(), folder, resume=True, progress=False)
     assert_same_run(folder, finished)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in finished.iterdir()}
 
 
 def test_a_checkpoint_that_was_being_written_does_no_harm(finished, tmp_path, monkeypatch):
