@@ -1,22 +1,32 @@
-"""The benchmark of the model-driven methods, on its fastest methods and small images."""
+"""The benchmarks, on small images: those of the model-driven methods and of a training step."""
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from decsc_core.model import DECSC
+from decsc_core.model.decsc import Layer
+from decsc_core.model.shifts import all_shifts
 
 pytest.importorskip("tabulate")
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "model_driven.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPT, "--repeats", "1", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    return command("model_driven.py", "--repeats", "1", *arguments, **environment)
+
+
+def command(script: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, SCRIPTS / script, *arguments]
+    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.mark.slow
@@ -63,3 +73,59 @@ def test_absent_recordings_are_told_in_one_line(tmp_path, arguments):
 def test_a_table_is_written_as_json_or_markdown_only():
     done = run("--out", "table.txt")
     assert done.returncode == 2 and "table.txt" in done.stderr
+
+
+# A training step
+
+TINY = ("training.py", "--preset", "tiny", "--patch", "16", "--steps", "2", "--shifts", "1", "9")
+
+
+def test_a_step_beside_the_releases(tmp_path):
+    out = tmp_path / "table.json", tmp_path / "table.md"
+    done = command(*TINY, "--quick", "--out", *out)
+    assert done.returncode == 0, done.stderr
+    tables = json.loads(out[0].read_text())
+    assert list(tables) == ["cost"] and out[1].read_text() in done.stdout
+    release, one, all_copies = tables["cost"]
+    assert [row["loop"] for row in tables["cost"]] == ["release", "package", "package"]
+    assert [row["shifts"] for row in tables["cost"]] == ["9 of 9", "1 of 9", "9 of 9"]
+    assert release["solver evaluations"] == 20 and 4 <= one["solver evaluations"] <= 12
+    for row in (one, all_copies):
+        assert row["times less CPU"] == pytest.approx(release["CPU [s]"] / row["CPU [s]"])
+    assert one["CPU [s]"] < all_copies["CPU [s]"] < release["CPU [s]"]
+
+
+@pytest.mark.slow
+def test_what_is_learned_beside_the_releases(tmp_path):
+    out = tmp_path / "table.json"
+    done = command(*TINY, "--patches", "8", "--seeds", "3", "4", "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["learning"]
+    assert [row["patches"] for row in rows] == [2, 4, 6, 8] * 3
+    scores = [[row[f"MPSNR [dB], seed {seed}"] for row in rows] for seed in (3, 4)]
+    for number, row in enumerate(rows):
+        gaps = [own[number] - own[number % 4] for own in scores]
+        assert row["above the release [dB]"] == pytest.approx(sum(gaps) / 2)
+    assert all(own[at + 3] > own[at] + 0.1 for own in scores for at in (0, 4, 8))  # they learn
+
+
+def test_the_releases_step_is_that_of_its_network_and_one_evaluation_more(monkeypatch):
+    script = runpy.run_path(str(SCRIPTS / "training.py"))
+    released = script["Training"]("tiny", script["RELEASE"], "photos", patch=16, steps=1).model
+    own = DECSC(released.config)
+    own.load_state_dict(released.state_dict())
+    evaluations, evaluate = [], Layer.__call__
+    monkeypatch.setattr(Layer, "__call__", lambda layer, z: evaluations.append(len(z)) or evaluate(layer, z))
+    image = torch.rand(1, 31, 16, 16, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for model, made in ((released.train(), 27), (own.train(), 26)):
+        evaluations.clear()
+        model(image, all_shifts(3), 20).image.square().mean().backward()
+        assert evaluations == [9] * made
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(one is other is None or torch.equal(one, other) for one, other in zip(*gradients))
+
+
+def test_scenes_that_are_not_there_are_told_in_one_line(tmp_path):
+    done = command(*TINY, "--quick", "--dataset", "cave", DECSC_DATA=str(tmp_path))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "DECSC_DATA" in done.stderr
