@@ -166,6 +166,7 @@ def campaign_parameters(**values):
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
 CAMPAIGN = yaml.safe_load(Path(config["campaign"]).read_text())
+PUBLISHED_CAMPAIGNS = ["campaigns/small.yaml", config["campaign"]]
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
@@ -270,13 +271,17 @@ rule train:
         DATA,
         NETWORK,
         DRAWING,
-        code("study/train.py"),
+        code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
+        PUBLISHED_CAMPAIGNS,
+        sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:
         published("02_train"),
         executed=f"{RUNS}/notebooks/02_train.ipynb",
     params:
-        values=parameters(runs=from_notebooks(RUNS), **config["train"]),
+        values=parameters(
+            runs=from_notebooks(RUNS), campaigns=list(map(from_notebooks, PUBLISHED_CAMPAIGNS)), **config["train"]
+        ),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],

@@ -69,6 +69,7 @@ _PUBLISHED = {
         ("table_training", "table", "", "a training run in numbers"),
         ("fig_training", "curves", "", "loss, MPSNR, residual and evaluations while it trains"),
         ("fig_training_crop", "figure", "", "what the trained network makes of a validation scene"),
+        ("training", "table", "", "the published weights: what each training cost and reached"),
     ),
     "03_close_range": (
         ("table2_close_range", "table", "Table II", "every method and noise case, means over the test scenes"),

@@ -77,7 +77,9 @@ def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool =
         train(config, Path(folder) / name, resume=True, progress=progress)
 
 
-def state(runs: dict[str, TrainConfig], folder: Path | str, published: Mapping[str, Path] | None = None) -> pd.DataFrame:
+def state(
+    runs: dict[str, TrainConfig], folder: Path | str, published: Mapping[str, Path] | None = None
+) -> pd.DataFrame:
     """How far each run is and what came of it, from its weights or, while there are none, from its log: a row each.
 
     `run`, `method`, `dataset`, `case`, `seed`, `start` (the run it began from, "" for none); `patches` taken so far,
@@ -109,8 +111,8 @@ def state(runs: dict[str, TrainConfig], folder: Path | str, published: Mapping[s
             "residual": residuals[-1] if residuals else float("nan"),
             "state": "finished" if name in results else "under way" if log else "not begun",
         })
-    columns = ["run", "method", "dataset", "case", "seed", "start", "patches", "minutes", "cpu_minutes", "validation", "residual",
-               "best_step", "sha256", "bytes", "code", "state"]
+    columns = ["run", "method", "dataset", "case", "seed", "start", "patches", "minutes", "cpu_minutes", "validation",
+               "residual", "best_step", "sha256", "bytes", "code", "state"]
     return pd.DataFrame(rows, columns=columns).astype({"best_step": "Int64", "bytes": "Int64"})
 
 
