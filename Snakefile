@@ -266,13 +266,14 @@ rule scenes_and_noise:
 
 
 rule train:
-    """Eq. 25: a training run, watched."""
+    """Eq. 25: a training run, watched, and what all others cost and reached."""
     input:
         DATA,
         NETWORK,
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
+        map(trained, CAMPAIGN),
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:

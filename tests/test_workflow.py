@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 EXTRA_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
-MEASURED = {"seconds", "cpu_seconds", "minutes", "memory_mb"}
+MEASURED = {"seconds", "cpu_seconds", "minutes", "cpu_minutes", "memory_mb", "bytes"}
 """Columns of tables that hold what the clock and the system said, other in every run."""
 
 
@@ -205,7 +205,7 @@ def test_every_job_goes_through_the_scheduler_of_a_cluster(scheduled):
 def tables(folder: Path) -> dict[str, list]:
     """All tables of a run as they are written, without what was measured: columns, and the rows of costs in the report.
 
-    Weights that were trained in the run tell how long that took, so their hashes are measured, too.
+    Weights that were trained in the run tell how long that took, so their hashes and sizes are measured, too.
     """
     trained = {hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in folder.glob("runs/**/weights.safetensors")}
     found = {}
