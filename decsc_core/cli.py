@@ -127,8 +127,9 @@ def _tell_weights(denoiser: Denoiser) -> None:
 
 
 def _trained_for(story: dict) -> str:
-    """The noise case of a weights file's story."""
-    return story.get("training", {}).get("case", "an unknown noise case")
+    """The noise case, or cases, of a weights file's story."""
+    case = story.get("training", {}).get("case", "an unknown noise case")
+    return case if isinstance(case, str) else ", ".join(case)
 
 
 def _tell_convergence(estimate: Estimate) -> None:

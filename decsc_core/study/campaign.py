@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from decsc_core import weights
-from decsc_core.networks.catalog import SIZES, configure, restore
+from decsc_core.networks.catalog import SIZES, configure, method_of, restore
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -103,9 +103,12 @@ def state(
     for name, config in runs.items():
         log = _lines(Path(folder) / name / "log.jsonl")
         residuals = [line["validation_residual"] for line in log if "validation_residual" in line]
-        told = config.to_json()
         rows.append({
-            **{"run": name} | {key: told[key] for key in ("method", "dataset", "case", "seed")},
+            "run": name,
+            "method": method_of(config.model),
+            "dataset": config.dataset,
+            "case": ", ".join(config.cases),
+            "seed": config.seed,
             "start": Path(config.start).parent.name if config.start else "",
             **(results.get(name) or _progress(log)),
             "residual": residuals[-1] if residuals else float("nan"),

@@ -67,7 +67,9 @@ def _training(story: Mapping) -> str:
     """Scenes, noise, seed and device of a training."""
     training, device = story["training"], story["environment"].get("device", "an unknown device")
     scenes = DATASETS[training["dataset"]].title
-    return f"{scenes} with {CASES[training['case']]}, seed {training['seed']}, on {device}"
+    cases = [training["case"]] if isinstance(training["case"], str) else training["case"]
+    noise = " or ".join(CASES[case] for case in cases)
+    return f"{scenes} with {noise}, seed {training['seed']}, on {device}"
 
 
 def _budgets(story: Mapping) -> list[str]:

@@ -6,6 +6,7 @@ equals one that was not: bit for bit on a CPU when the budget is in steps. Sever
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -43,8 +44,10 @@ class TrainConfig:
     Parameters
     ----------
     model : DECSCConfig or a peer's configuration
-    dataset, case : str
-        A data set of the catalogue with a training and a validation split; a noise case.
+    dataset : str
+        A data set of the catalogue with a training and a validation split.
+    case : str or tuple of str
+        A noise case, or several: each patch then draws one of them, and validation takes them all.
     start : str or None
         Weights file to start from, of a network with the configuration `model`: fine-tuning. None: initial weights by `seed`.
     seed : int
@@ -72,7 +75,7 @@ class TrainConfig:
 
     model: Any
     dataset: str = "cave"
-    case: str = "gauss-95"
+    case: str | tuple[str, ...] = "gauss-95"
     start: str | None = None
     seed: int = 0
     steps: int | None = None
@@ -97,8 +100,17 @@ class TrainConfig:
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer {self.optimizer!r} does not exist; choose one of {', '.join(OPTIMIZERS)}")
-        if self.case not in noise.CASES:
-            raise ValueError(f"case {self.case!r} does not exist; choose one of {', '.join(noise.CASES)}")
+        object.__setattr__(self, "case", self.case if isinstance(self.case, str) else tuple(self.case))
+        if not self.cases:
+            raise ValueError("case names no noise case")
+        for case in self.cases:
+            if case not in noise.CASES:
+                raise ValueError(f"case {case!r} does not exist; choose one of {', '.join(noise.CASES)}")
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The noise cases, also if it is a single one."""
+        return (self.case,) if isinstance(self.case, str) else self.case
 
     def to_json(self) -> dict:
         """Plain types only."""
@@ -184,17 +196,18 @@ def patch_batch(scenes: list[Scene], config: TrainConfig, indices: Iterator[int]
         top, left = (rng.integers(side - config.patch + 1) for side in cube.shape[:2])
         patch = np.rot90(cube[top : top + config.patch, left : left + config.patch], rng.integers(4))
         patch = np.ascontiguousarray(patch[::-1] if rng.integers(2) else patch)
+        case = config.case if isinstance(config.case, str) else str(rng.choice(config.case))
         clean.append(patch)
-        noisy.append(noise.add_noise(patch, config.case, rng)[0])
+        noisy.append(noise.add_noise(patch, case, rng)[0])
     return tuple(torch.from_numpy(rearrange(np.stack(cubes), "n h w b -> n b h w")).contiguous() for cubes in (clean, noisy))
 
 
 def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Centre crops of at most 128 pixels a side and their noisy versions, the same at every validation."""
+    """Centre crops of at most 128 pixels a side and their noisy versions in each case, the same at every validation."""
     pairs = []
-    for number, scene in enumerate(scenes):
+    for case, (number, scene) in itertools.product(config.cases, enumerate(scenes)):
         cube = centre(scene.cube, VALIDATION_SIDE)
-        pairs.append((cube, noise.add_noise(cube, config.case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
+        pairs.append((cube, noise.add_noise(cube, case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
     return pairs
 
 
@@ -257,7 +270,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     total = config.steps or round(config.minutes * 60)
     unit = "step" if config.steps else "s"
     bar = tqdm(total=total, initial=min(total, at.step if config.steps else round(at.seconds)), unit=unit,
-               desc=f"train {config.case}", disable=not progress or not fabric.is_global_zero, mininterval=1)
+               desc=f"train {', '.join(config.cases)}", disable=not progress or not fabric.is_global_zero, mininterval=1)
     started, saved = time.monotonic() - at.seconds, time.monotonic()
     cpu_started = time.process_time() - at.cpu_seconds
     module.train()

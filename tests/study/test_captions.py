@@ -40,6 +40,9 @@ def test_the_budget_comes_from_the_story_of_the_weights():
     ):
         assert part in text
     assert "22,001" in captions.describe_weights([("decsc", WEIGHTS | {"story": STORY | {"patches": 22_001}})])
+    both = STORY | {"training": STORY["training"] | {"case": ["gauss-15", "corr"]}}
+    text = captions.describe_weights([("decsc", WEIGHTS | {"story": both})])
+    assert "σ in [0, 15] or noise with spectrally correlated variance" in text
     assert captions.describe_weights([("tv", None)]) == ""
     assert captions.describe_weights([("decsc", WEIGHTS | {"story": {}})]).endswith("(SHA-256 abababababab).")
 

@@ -407,6 +407,20 @@ def test_validation_is_on_centre_crops_and_always_the_same():
         assert 0 < np.std(noisy - clean) < 55 / 255
 
 
+def test_several_cases_are_drawn_patch_by_patch_and_all_are_validated():
+    made = config(case=["gauss-15", "corr"], batch=16)
+    assert made.case == ("gauss-15", "corr")
+    clean, noisy = patch_batch(SCENES["train"], made, range(16))
+    sigmas = 255 * (noisy - clean).std(dim=(2, 3))  # (patch, band)
+    bell = sigmas[:, BANDS // 2] > 18  # only corr is that strong, in its middle band
+    assert 0 < bell.sum() < 16
+    scenes = SCENES["validation"]
+    pairs, alone = validation_set(scenes, made), validation_set(scenes, config(case="corr"))
+    assert len(pairs) == 2 * len(scenes)
+    for (_, noisy), (_, expected) in zip(pairs[len(scenes):], alone, strict=True):
+        np.testing.assert_array_equal(noisy, expected)
+
+
 def test_validation_scores_the_network(finished):
     model = weights.load(finished / "weights.safetensors").model
     clean = SCENES["validation"][0].cube
@@ -440,6 +454,8 @@ def test_recipes():
     ({"steps": None}, "give the budget either as steps or as minutes"),
     ({"minutes": 1.0}, "give the budget either as steps or as minutes"),
     ({"case": "snow"}, "case 'snow' does not exist; choose one of gauss-15"),
+    ({"case": ["corr", "snow"]}, "case 'snow' does not exist; choose one of gauss-15"),
+    ({"case": []}, "case names no noise case"),
 ])
 def test_impossible_trainings_are_refused(fields, message):
     with pytest.raises(ValueError) as error:
