@@ -425,13 +425,13 @@ rule real_noise:
 
 
 rule complexity:
-    """Table IV: what each method costs, measured side by side."""
+    """Table IV: what each method costs, measured side by side, and what shifted copies buy."""
     input:
         rows(config["dataset"], config["case"], COSTS_SCORED),
         [method_files(method) for method in config["complexity"]["methods"]],
         DATA,
         DRAWING,
-        code("study/complexity.py", "study/synthetic.py"),
+        code("study/averaging.py", "study/complexity.py", "study/synthetic.py"),
         notebook="notebooks/06_complexity.ipynb",
     output:
         published("06_complexity"),

@@ -96,6 +96,8 @@ _PUBLISHED = {
     "06_complexity": (
         ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
         ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),
+        ("table_copies", "table", "", "what averaging more shifted copies gains"),
+        ("fig_copies", "curves", "", "the same, copy by copy and scene by scene"),
     ),
     "07_ablation": (
         ("table5_ablation", "table", "Table V", "what each module is worth"),
