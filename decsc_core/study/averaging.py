@@ -27,8 +27,8 @@ def study(model: DECSC, scenes: Sequence[Scene], case: str, seed: int) -> pd.Dat
     Returns
     -------
     curves : DataFrame
-        A row for each scene and each number of copies, up to all, stride^2: `scene`; `copies`; `psnr` [dB], the mean over
-        bands, of the mean of so many copies; `cpu_seconds` that they took.
+        A row for each `scene` and each number of copies `averaged`, up to all, stride^2: `psnr` [dB], the mean over bands, of
+        the image that so many copies give; `cpu_seconds` that they took.
 
     Raises
     ------
@@ -40,19 +40,19 @@ def study(model: DECSC, scenes: Sequence[Scene], case: str, seed: int) -> pd.Dat
     for scene in scenes:
         noisy = rearrange(torch.from_numpy(noisy_cube(scene, case, seed)), "h w b -> 1 b h w").to(model.shared_threshold)
         total, spent = np.zeros(scene.cube.shape), 0.0
-        for copies, shift in enumerate(spread_shifts(stride, stride**2), 1):
+        for averaged, shift in enumerate(spread_shifts(stride, stride**2), 1):
             started = time.process_time()
             image = model(noisy, [shift]).image[0]
             spent += time.process_time() - started
             total += rearrange(image, "b h w -> h w b").cpu().numpy()
-            psnr = metrics.mpsnr(scene.cube, (total / copies).astype(np.float32))
-            rows.append({"scene": scene.name, "copies": copies, "psnr": psnr, "cpu_seconds": spent})
+            psnr = metrics.mpsnr(scene.cube, (total / averaged).astype(np.float32))
+            rows.append({"scene": scene.name, "averaged": averaged, "psnr": psnr, "cpu_seconds": spent})
     return pd.DataFrame(rows)
 
 
 def summary(curves: pd.DataFrame) -> pd.DataFrame:
     """Means over the scenes of `study`, a row a number of copies: those columns, and `gain` [dB] over a single copy."""
-    means = curves.groupby("copies", as_index=False)[["psnr", "cpu_seconds"]].mean()
+    means = curves.groupby("averaged", as_index=False)[["psnr", "cpu_seconds"]].mean()
     return means.assign(gain=means["psnr"] - means["psnr"].iloc[0])
 
 
@@ -68,9 +68,9 @@ def draw(curves: pd.DataFrame, used: int) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(TEXT_WIDTH / 2, 2.4))
     for _, mine in curves.groupby("scene", sort=False):
-        axis.plot(mine["copies"], mine["psnr"] - mine["psnr"].iloc[0], color="0.6", linestyle="-", linewidth=0.7)
+        axis.plot(mine["averaged"], mine["psnr"] - mine["psnr"].iloc[0], color="0.6", linestyle="-", linewidth=0.7)
     means = summary(curves)
-    axis.plot(means["copies"], means["gain"], "o-", markersize=3, label="mean over the scenes")
+    axis.plot(means["averaged"], means["gain"], "o-", markersize=3, label="mean over the scenes")
     axis.axvline(used, color="0.4", linestyle="--", linewidth=0.8, label="by default")
     axis.set(xlabel="Shifted copies averaged", ylabel="MPSNR beside that of one [dB]")
     axis.legend(loc="lower right")

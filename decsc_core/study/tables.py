@@ -21,6 +21,8 @@ HEADINGS = {
     "parameters": "Parameters",
     "gmacs": "GMACs",
     "copies": "Copies timed",
+    "averaged": "Copies averaged",
+    "gain": "over one copy [dB]",
     "psnr": "MPSNR [dB] ↑",
     "ssim": "SSIM ↑",
     "ssim_global": "Global SSIM ↑",

@@ -38,19 +38,19 @@ def test_so_many_copies_are_what_the_network_averages(network, scenes, curves):
     with torch.no_grad():
         output = network(torch.from_numpy(noisy.transpose(2, 0, 1)[None].copy()), spread_shifts(network.config.stride, count))
     expected = metrics.mpsnr(scenes[1].cube, output.image[0].numpy().transpose(1, 2, 0))
-    mine = curves[(curves["scene"] == "coffee") & (curves["copies"] == count)]
+    mine = curves[(curves["scene"] == "coffee") & (curves["averaged"] == count)]
     assert mine["psnr"].item() == pytest.approx(expected, abs=0.01)
 
 
 def test_every_number_of_copies_has_a_row_and_more_cost_more(network, curves):
     for _, mine in curves.groupby("scene"):
-        assert list(mine["copies"]) == list(range(1, network.config.stride**2 + 1))
+        assert list(mine["averaged"]) == list(range(1, network.config.stride**2 + 1))
         assert mine["cpu_seconds"].is_monotonic_increasing and mine["cpu_seconds"].iloc[0] > 0
 
 
 def test_the_summary_is_of_means_and_gains(curves):
     means = averaging.summary(curves)
-    both = curves[curves["copies"] == 2]["psnr"]
+    both = curves[curves["averaged"] == 2]["psnr"]
     assert means["psnr"][1] == pytest.approx(both.mean())
     assert means["gain"][0] == 0 and means["gain"][1] == pytest.approx(means["psnr"][1] - means["psnr"][0])
 
