@@ -42,7 +42,7 @@ ORIGINALS = {
 VARIANTS: dict[str, dict[str, Callable[[float], dict]]] = {
     "bm4d": {
         "sigma estimated": lambda sigma: {},
-        "group variance": lambda sigma: {"sigma": sigma, "group_variance": True},
+        "sigma and group variance estimated": lambda sigma: {"group_variance": True},
         "whitened": lambda sigma: {"sigma": sigma, "whiten": True},
     },
     "mtsnmf": {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import all_shifts
@@ -61,6 +62,15 @@ def test_gains_of_options(shared, tmp_path):
     gains = {row["option"]: row["a_gauss [dB]"] for row in json.loads(out.read_text())}
     assert gains["rank 5"] > 0.3
     assert abs(gains["rank 13, 13, 8"]) < gains["rank 5"]
+
+
+MODEL_DRIVEN = runpy.run_path(str(SCRIPTS / "model_driven.py"))
+
+
+@pytest.mark.parametrize("method", MODEL_DRIVEN["VARIANTS"])
+def test_every_option_is_one_that_the_method_takes(method):
+    for options in MODEL_DRIVEN["VARIANTS"][method].values():
+        type(make(method))(device="cpu", **options(25.0))
 
 
 @pytest.mark.parametrize("arguments", [(), ("--options",)])
