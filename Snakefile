@@ -222,10 +222,12 @@ rule evaluate:
 
 
 rule method:
-    """Table I and the equations, each beside its code."""
+    """Table I, Figs. 1 to 3 and the equations, each beside its code."""
     input:
+        DATA,
+        DRAWING,
         NETWORK,
-        code("noise.py", "study/paper_code.py", "study/train.py"),
+        code("shipped/decsc-*.safetensors", "study/paper_code.py", "study/schematics.py", "study/train.py"),
         WIDGETS,
         notebook="notebooks/00_method.ipynb",
     output:
@@ -579,6 +581,31 @@ rule explore:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/11_explore.log",
+    shell:
+        NOTEBOOK
+
+
+rule choices:
+    """What the small networks change of the release, and what each change is worth."""
+    input:
+        compared_files(),
+        DATA,
+        DRAWING,
+        NETWORK,
+        code("study/ablation.py", "study/campaign.py", "study/choices.py", "study/convergence.py"),
+        notebook="notebooks/13_choices.ipynb",
+    output:
+        published("13_choices"),
+        executed=f"{RUNS}/notebooks/13_choices.ipynb",
+    params:
+        values=campaign_parameters(),
+    threads: config["threads"]
+    resources:
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
+    log:
+        f"{RUNS}/logs/13_choices.log",
     shell:
         NOTEBOOK
 

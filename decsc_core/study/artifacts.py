@@ -57,6 +57,9 @@ class Artifact:
 _PUBLISHED = {
     "00_method": (
         ("table1_notation", "table", "Table I", "the symbols, each with its code"),
+        ("fig01_equilibrium", "curves", "Fig. 1", "forward and backward pass, evaluation by evaluation"),
+        ("fig02_layer", "curves", "Fig. 2", "the layer f: what is computed from what"),
+        ("fig03_difference", "curves", "Fig. 3", "the branches of the difference convolution"),
         ("table_paper_and_release", "table", "", "where the paper and the authors' release differ"),
     ),
     "01_scenes_and_noise": (
@@ -121,6 +124,10 @@ _PUBLISHED = {
     ),
     "11_explore": (
         ("fig_explore", "figure", "", "what the explorers begin with"),
+    ),
+    "13_choices": (
+        ("table_choices", "table", "", "what the small networks change of the release, and what each change is worth"),
+        ("fig_choices", "curves", "", "the same, evaluation by evaluation"),
     ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),

@@ -10,7 +10,7 @@ import pytest
 
 from decsc_core import weights
 from decsc_core.scenes import Scene
-from decsc_core.study import ablation, campaign, train as training
+from decsc_core.study import ablation, campaign, choices, train as training
 
 RUNS = """
 complete-0: &complete {method: decsc, preset: tiny, steps: 1, batch: 2, patch: 12, model: &network {depth: 1}}
@@ -64,6 +64,7 @@ def test_every_study_has_its_runs_in_the_campaigns_of_this_project(tmp_path):
         assert all(len(values) >= 3 for values in by.values())
         used = {run for values in by.values() for names in values.values() for run in names}
         used |= {run for fields in ablation.MODULES.values() for run in ablation.runs_with(runs, **fields)}
+        used |= {run for names in choices.runs_by_choice(runs).values() for run in names}
         assert used == set(runs), "a run that no study uses is trained in vain"
 
 

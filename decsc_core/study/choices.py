@@ -1,0 +1,164 @@
+"""What the small network changes of the release, one choice at a time: what it gains, and whether the network converges.
+
+The runs of a campaign are compared with its first one, as in `decsc_core.study.ablation`; here those that differ in a choice
+of `CHOICES` alone, whatever their seed and the number of their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from decsc_core.model import DECSC
+from decsc_core.scenes import Scene
+from decsc_core.study.convergence import TOLERANCE, radius, trace
+from decsc_core.study.evaluate import noisy_cube
+from decsc_core.study.figures import TEXT_WIDTH
+from decsc_core.study.train import TrainConfig
+
+CHOICES = ("init", "thresholds", "ridge", "fidelity", "train_shifts", "evaluations", "jacobian_penalty")
+"""Fields of `DECSCConfig` and of `TrainConfig` that may differ."""
+LOWEST = 8.0
+"""How far below the best MPSNR the figure goes [dB]."""
+AS_IS = "as it is"
+"""The name of the first run among the choices."""
+
+
+def changed(config: TrainConfig, first: TrainConfig) -> dict[str, Any]:
+    """The fields of training and network in which a run differs from the first one, but for seed and number of steps."""
+    pairs = [(config, first, field.name) for field in fields(first)]
+    pairs += [(config.model, first.model, field.name) for field in fields(first.model)]
+    return {
+        name: getattr(one, name) for one, other, name in pairs
+        if name not in ("model", "seed", "steps") and getattr(one, name) != getattr(other, name)
+    }
+
+
+def runs_by_choice(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
+    """The runs of each choice, by its name: the changed fields and their values as they are set."""
+    first = next(iter(runs.values()))
+    found: dict[str, list[str]] = {}
+    for name, config in runs.items():
+        if type(config.model) is type(first.model) and set(differing := changed(config, first)) <= set(CHOICES):
+            choice = ", ".join(f"{field} = {_written(value)}" for field, value in differing.items())
+            found.setdefault(choice or AS_IS, []).append(name)
+    return found
+
+
+def _written(value: Any) -> str:
+    """A value in a few characters."""
+    if isinstance(value, tuple):
+        return " to ".join(map(str, dict.fromkeys(value)))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def depths(
+    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, evaluations: int
+) -> tuple[pd.DataFrame, float]:
+    """Follow a network's solver beyond its cap, with one shifted copy of each scene.
+
+    Returns
+    -------
+    curves : DataFrame
+        The rows of `convergence.trace` with `scene`.
+    radius : float
+        The largest spectral radius of the Jacobian of f at the points with the smallest residual.
+    """
+    curves, largest = [], 0.0
+    for scene in scenes:
+        noisy = noisy_cube(scene, case, seed)
+        curve, solution = trace(
+            model, scene.cube, noisy, model.config.solver.method, shifts=1, evaluations=evaluations
+        )
+        curves.append(curve.assign(scene=scene.name))
+        largest = max(largest, float(radius(model, noisy, solution.z, shifts=1, seed=seed).max()))
+    return pd.concat(curves, ignore_index=True), largest
+
+
+def table(
+    by: Mapping[str, Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], radii: Mapping[str, float],
+    curves: pd.DataFrame, cap: int,
+) -> pd.DataFrame:
+    """A row a choice, means over scenes and seeds of training.
+
+    Parameters
+    ----------
+    by : mapping
+        From `runs_by_choice`.
+    rows : DataFrame
+        From `ablation.scores`, of all those runs.
+    stories : mapping
+        What the weights of each run tell.
+    radii : mapping
+        From `depths`, by run.
+    curves : DataFrame
+        From `depths`, with `run`.
+    cap : int
+        The solver's most evaluations.
+
+    Returns
+    -------
+    DataFrame
+        `choice`; `seeds`; `patches` and `cpu_minutes` of a training; `psnr`; `change` of it [dB] against the first run of
+        the same seed, with `smallest` and `largest`, the range over the seeds; `converged`, the share [%] of scenes and
+        seeds whose every copy got to `TOLERANCE` within the cap; `residual`, the largest; `deeper`, the change of MPSNR
+        [dB] from the cap to the last evaluation of the curves that is largest in size; `radius`, the largest.
+    """
+    means = rows.groupby(["run", "train_seed"], sort=False)["psnr"].mean().reset_index(level="train_seed")
+    first = means.loc[by[AS_IS]].set_index("train_seed")["psnr"]
+    found = []
+    for choice, names in by.items():
+        own, mean = rows[rows["run"].isin(names)], means.loc[names]
+        change = (mean["psnr"] - mean["train_seed"].map(first)).dropna()
+        ends = curves[curves["run"].isin(names)].groupby(["run", "scene"])["psnr"].agg(lambda psnr: psnr.iloc[-1] - psnr.iloc[cap])
+        found.append({
+            "choice": choice,
+            "seeds": mean["train_seed"].nunique(),
+            "patches": stories[names[0]]["patches"],
+            "cpu_minutes": np.mean([stories[name]["cpu_seconds"] / 60 for name in names]),
+            "psnr": own["psnr"].mean(),
+            "change": change.mean(), "smallest": change.min(), "largest": change.max(),
+            "converged": 100 * (own["residual"] <= TOLERANCE).mean(),
+            "residual": own["residual"].max(),
+            "deeper": ends[ends.abs().idxmax()],
+            "radius": max(radii[name] for name in names),
+        })
+    return pd.DataFrame(found)
+
+
+def draw(curves: pd.DataFrame, by: Mapping[str, Sequence[str]], cap: int) -> Figure:
+    """MPSNR (mean over scenes and seeds) and residual (their median) against evaluations of f, a line a choice.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From `depths`, with `run`.
+    by : mapping
+        From `runs_by_choice`.
+    cap : int
+        The solver's most evaluations, marked.
+    """
+    figure, (psnr, residual) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 3.2))
+    for number, (choice, names) in enumerate(by.items()):
+        mine = curves[curves["run"].isin(names)].groupby("evaluations")
+        look = {"color": f"C{number % 6}", "linestyle": ("-", "--")[number // 6], "linewidth": 2 if choice == AS_IS else 1}
+        psnr.plot(mine["psnr"].mean(), label=choice, **look)
+        residual.plot(mine["residual"].median(), **look)
+    residual.axhline(TOLERANCE, color="0.4", linestyle="-", linewidth=0.8)
+    best = curves.groupby(["run", "evaluations"])["psnr"].mean().max()
+    psnr.set(ylabel="MPSNR [dB], one copy", ylim=(best - LOWEST, best + 0.5))
+    residual.set(yscale="log", ylabel="Relative residual")
+    for panel in (psnr, residual):
+        panel.axvline(cap, color="0.7", linestyle="-", linewidth=0.8, zorder=0)
+        panel.set(xlabel="Evaluations of $f$", xscale="symlog")
+        panel.set_xticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"], minor=False)
+        panel.minorticks_off()
+        panel.set_xlim(0, curves["evaluations"].max())
+    figure.legend(*psnr.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

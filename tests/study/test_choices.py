@@ -1,0 +1,86 @@
+"""study.choices: which runs are compared, and what the table says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from decsc_core.networks.catalog import build
+from decsc_core.study import choices
+from decsc_core.study.convergence import trace
+from decsc_core.study.evaluate import evaluated_scene, noisy_cube
+from decsc_core.study.train import training
+
+FIRST = training("decsc", "tiny", steps=60)
+RUNS = {
+    "complete-0": FIRST,
+    "complete-1": replace(FIRST, seed=1),
+    "released": replace(FIRST, model=replace(FIRST.model, init="released", ridge=0.0)),
+    "copies": replace(FIRST, steps=20, model=replace(FIRST.model, train_shifts=3)),
+    "deep": replace(FIRST, evaluations=(20, 20)),
+    "no-swin": replace(FIRST, model=replace(FIRST.model, depth=0)),
+    "peer": training("hsdt", "tiny", steps=60),
+}
+NAMES = {
+    "as it is": ["complete-0", "complete-1"],
+    "init = released, ridge = 0": ["released"],
+    "train_shifts = 3": ["copies"],
+    "evaluations = 20": ["deep"],
+}
+
+
+def test_runs_that_differ_in_a_choice_are_found_and_named():
+    assert choices.runs_by_choice(RUNS) == NAMES
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build(FIRST.model, torch.Generator().manual_seed(0)).eval()
+
+
+def test_the_solver_is_followed_with_one_copy(network):
+    scenes = [evaluated_scene("photos", "chelsea", 20)]
+    curves, radius = choices.depths(network, scenes, "gauss-55", 0, 8)
+    noisy = noisy_cube(scenes[0], "gauss-55", 0)
+    expected, _ = trace(network, scenes[0].cube, noisy, "anderson", shifts=1, evaluations=8)
+    pd.testing.assert_frame_equal(curves.drop(columns="scene"), expected)
+    assert set(curves["scene"]) == {"chelsea"} and 0 < radius < 10
+
+
+@pytest.fixture
+def curves() -> pd.DataFrame:
+    """Two scenes, three evaluations; after the first one the MPSNR falls by 1 dB on one scene of `released`."""
+    rows = [
+        {"run": run, "scene": scene, "evaluations": at, "psnr": 30.0 - (at == 2) * (run == "released") * (scene == "a"),
+         "residual": 0.1, "worst": 0.1}
+        for run in ("complete-0", "complete-1", "released") for scene in ("a", "b") for at in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_table_compares_with_the_same_seed(curves):
+    rows = pd.DataFrame({
+        "run": ["complete-0"] * 2 + ["complete-1"] * 2 + ["released"] * 2,
+        "train_seed": [0, 0, 1, 1, 0, 0],
+        "psnr": [30.0, 32.0, 20.0, 22.0, 31.0, 35.0],
+        "residual": [1e-4, 1e-3, 1e-4, 2e-3, 1e-2, 5e-2],
+    })
+    stories = dict.fromkeys(RUNS, {"patches": 240, "cpu_seconds": 90.0})
+    by = {choice: NAMES[choice] for choice in list(NAMES)[:2]}
+    own, released = choices.table(by, rows, stories, {"complete-0": 0.9, "complete-1": 0.8, "released": 1.2}, curves, 1).to_dict("records")
+    assert (own["seeds"], own["psnr"], own["change"], own["converged"], own["radius"]) == (2, 26.0, 0.0, 75.0, 0.9)
+    assert (released["seeds"], released["psnr"], released["converged"], released["residual"]) == (1, 33.0, 0.0, 5e-2)
+    assert (released["change"], released["smallest"], released["largest"]) == (2.0, 2.0, 2.0)  # not 7, the mean of both seeds
+    assert (own["deeper"], released["deeper"], own["cpu_minutes"]) == (0.0, -1.0, 1.5)
+
+
+def test_the_figure_has_a_line_a_choice(curves):
+    by = {choice: NAMES[choice] for choice in list(NAMES)[:2]}
+    psnr, residual = choices.draw(curves, by, 1).axes
+    assert [line.get_label() for line in psnr.lines[:2]] == list(by)
+    np.testing.assert_allclose(psnr.lines[1].get_ydata(), [30, 30, 29.5])
+    assert len(residual.lines) == 4
