@@ -61,7 +61,7 @@ def _written(value: Any) -> str:
 def depths(
     model: DECSC, scenes: Sequence[Scene], case: str, seed: int, evaluations: int
 ) -> tuple[pd.DataFrame, float]:
-    """Follow a network's solver beyond its cap, with one shifted copy of each scene.
+    """Follow a network's solver to its cap, or to more `evaluations`, with one shifted copy of each scene.
 
     Returns
     -------
@@ -70,11 +70,11 @@ def depths(
     radius : float
         The largest spectral radius of the Jacobian of f at the points with the smallest residual.
     """
-    curves, largest = [], 0.0
+    curves, largest, solver = [], 0.0, model.config.solver
     for scene in scenes:
         noisy = noisy_cube(scene, case, seed)
         curve, solution = trace(
-            model, scene.cube, noisy, model.config.solver.method, shifts=1, evaluations=evaluations
+            model, scene.cube, noisy, solver.method, shifts=1, evaluations=max(evaluations, solver.max_iter)
         )
         curves.append(curve.assign(scene=scene.name))
         largest = max(largest, float(radius(model, noisy, solution.z, shifts=1, seed=seed).max()))

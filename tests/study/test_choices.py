@@ -44,11 +44,13 @@ def network():
 
 def test_the_solver_is_followed_with_one_copy(network):
     scenes = [evaluated_scene("photos", "chelsea", 20)]
-    curves, radius = choices.depths(network, scenes, "gauss-55", 0, 8)
+    curves, radius = choices.depths(network, scenes, "gauss-55", 0, 23)
     noisy = noisy_cube(scenes[0], "gauss-55", 0)
-    expected, _ = trace(network, scenes[0].cube, noisy, "anderson", shifts=1, evaluations=8)
+    expected, _ = trace(network, scenes[0].cube, noisy, "anderson", shifts=1, evaluations=23)
     pd.testing.assert_frame_equal(curves.drop(columns="scene"), expected)
     assert set(curves["scene"]) == {"chelsea"} and 0 < radius < 10
+    shallow, _ = choices.depths(network, scenes, "gauss-55", 0, 8)
+    assert shallow["evaluations"].max() == network.config.solver.max_iter
 
 
 @pytest.fixture
