@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from decsc_core import metrics
 from decsc_core.model.shifts import spread_shifts
 from decsc_core.networks.catalog import build, configure
-from decsc_core.scenes import load_scene
 from decsc_core.study import averaging
-from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 
 CASE = "gauss-55"
