@@ -170,12 +170,13 @@ def describe(rows: pd.DataFrame, traced: dict) -> str:
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, minutes = stories[0]["training"], [story["seconds"] / 60 for story in stories]
     patches = [f"{count:,}" for count in sorted({story["patches"] for story in stories})]
+    alike = ", the same for all" if len(patches) == 1 else ""
     time = f"{min(minutes):.0f} to {max(minutes):.0f}" if max(minutes) >= 1 else "less than one"
     scenes = len(traced["scenes"])
     crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
     return (
         f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[one['dataset']].title}, "
-        f"{time} minutes on {stories[0]['environment']['device']}: a small scale, the same for all. The complete one has "
+        f"{time} minutes on {stories[0]['environment']['device']}: a small scale{alike}. The complete one has "
         f"{one['model']['shared_atoms']} shared and {one['model']['unshared_atoms']} unshared atoms and a stride of {one['model']['stride']}. "
         f"{CASES[traced['case']][0].upper()}{CASES[traced['case']][1:]}; means over {scenes} test scene{'s' * (scenes > 1)}{crop}. "
         f"{describe_data(traced['dataset'])}"

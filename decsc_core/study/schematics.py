@@ -37,8 +37,6 @@ class _Recorded(Layer):
     def __call__(self, z: Tensor) -> Tensor:
         fz = super().__call__(z)
         change = (fz - z).detach().norm() / fz.detach().norm()
-        if fz.requires_grad:
-            fz.retain_grad()
         self.calls.append({"evaluation": len(self.calls) + 1, "with_gradient": fz.requires_grad, "residual": change.item()})
         self.results.append(fz)
         return fz
@@ -63,7 +61,6 @@ def passes(model: DECSC, clean: Tensor, noisy: Tensor) -> pd.DataFrame:
         layer = _Recorded(model, noisy)
         z, _ = model.equilibrium(layer)
         loss = (sum(layer.reconstruct(z)) - clean).square().mean()
-        torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, retain_graph=True)
         reached = [result for result in layer.results if result.requires_grad]
         slopes = iter(torch.autograd.grad(loss, reached))
     return pd.DataFrame(
@@ -215,7 +212,7 @@ def dataflow(model: DECSC, noisy: Tensor) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw_dataflow(nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
-    """Fig. 2: the layer f as it was followed by `dataflow`; a box is an operation, below it the shape of its result."""
+    """Fig. 2: the layer f as it was followed by `dataflow`; a box is an operation, beside it the shape of its result."""
     figure, axis = plt.subplots(figsize=(TEXT_WIDTH, 3.0))
     follow = edges.groupby("source")["target"].apply(list)
     column = dict.fromkeys(nodes["node"], 0)
