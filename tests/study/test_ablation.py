@@ -79,7 +79,10 @@ def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path,
     assert traced["runs"]["no-swin-1"]["weights"]["sha256"] == own.sha256 and len(traced["scenes"]) == 2
     told = ablation.describe(found, traced)
     assert "2 networks" in told and "2 patches of CAVE" in told and "16 shared and 4 unshared atoms" in told
-    assert "16 x 16 pixels" in told and "standing in for ICVL" in told
+    assert "16 x 16 pixels" in told and "standing in for ICVL" in told and "the same for all" in told
+    traced["runs"]["no-swin-1"]["weights"]["story"]["patches"] = 1500
+    unlike = ablation.describe(found, traced)
+    assert "2 to 1,500 patches of CAVE" in unlike and "the same for all" not in unlike
 
     monkeypatch.setattr(training, "load", None)  # nothing may be trained again
     published = {"complete-0": tmp_path / "complete-0" / "weights.safetensors"}
