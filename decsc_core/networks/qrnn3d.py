@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
-from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
+from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 from decsc_core.networks.padding import crop_to, pad_to_multiple
 from decsc_core.networks.volumes import run_u_shape, u_shape
 
@@ -24,18 +24,22 @@ class QRNN3DConfig:
         Features after the head; every halving of the sides doubles them.
     depth : int
         Layers of the encoder, and of the decoder. Every other one changes the size.
+    init : {"released", "identity"}
+        See `initialise.INITS`; the release's start is far from the identity, which costs the first thousands of steps.
     """
 
     width: int = 16
     depth: int = 5
+    init: str = "released"
 
     def __post_init__(self) -> None:
+        check_init(self.init)
         for name in ("width", "depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
-PRESETS = {"paper": {}, "small": {"width": 8}, "tiny": {"width": 4, "depth": 3}}
+PRESETS = {"paper": {}, "small": {"width": 8, "init": "identity"}, "tiny": {"width": 4, "depth": 3, "init": "identity"}}
 
 
 class QRNN3D(nn.Module):
@@ -65,7 +69,10 @@ class QRNN3D(nn.Module):
         self.head = GatedLayer(1, config.width, both=True)
         self.encoder, self.decoder = gated_u_shape(config.width, config.depth)
         self.tail = GatedLayer(config.width, 1, both=True, transposed=True, bias=True)
-        reset_qrnn3d_family(self, generator or default_generator())
+        generator = generator or default_generator()
+        reset_qrnn3d_family(self, generator)
+        if config.init == "identity":
+            reset_as_identity(self, generator, self.tail.conv)
 
     def forward(self, noisy: Tensor) -> Tensor:
         padded = pad_to_multiple(noisy, self.multiple)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
-from decsc_core.networks.initialise import check_init, default_generator, reset_qrnn3d_family, set_to_zero
+from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 
 SQUEEZE, CODE, GROUPS = 4, 8, 4
 """Width over the enhancement's hidden width, width over the length of a memory slot, groups of the channel shuffle."""
@@ -187,7 +187,7 @@ class SERT(FlatTransformer):
             if isinstance(module, SpectralEnhancement):
                 nn.init.normal_(module.memory, generator=generator)
         if config.init == "identity":
-            set_to_zero(self.tail)
+            reset_as_identity(self, generator, self.tail)
 
 
 _RENAMED = [

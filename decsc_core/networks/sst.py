@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
-from decsc_core.networks.initialise import default_generator, reset_qrnn3d_family
+from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 from decsc_core.model.windows import WindowAttention
 
 
@@ -34,6 +34,8 @@ class SSTConfig:
         Side in pixels.
     mlp_ratio : int
         Hidden channels of an MLP over `width`.
+    init : {"released", "identity"}
+        See `initialise.INITS`; the release's start is far from the identity, which costs the first thousands of steps.
     """
 
     bands: int = 31
@@ -43,10 +45,12 @@ class SSTConfig:
     blocks: int = 6
     window: int = 8
     mlp_ratio: int = 2
+    init: str = "released"
 
     def __post_init__(self) -> None:
+        check_init(self.init)
         for name, value in asdict(self).items():
-            if value < 1:
+            if name != "init" and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
         if self.width % self.heads:
             advice = f"use a multiple of {self.heads}"
@@ -55,8 +59,8 @@ class SSTConfig:
 
 PRESETS = {
     "paper": {},
-    "small": {"width": 48, "stages": 3, "blocks": 4},
-    "tiny": {"width": 12, "heads": 2, "stages": 1, "blocks": 2, "window": 4},
+    "small": {"width": 48, "stages": 3, "blocks": 4, "init": "identity"},
+    "tiny": {"width": 12, "heads": 2, "stages": 1, "blocks": 2, "window": 4, "init": "identity"},
 }
 
 
@@ -114,7 +118,10 @@ class SST(FlatTransformer):
         )
         super().__init__(config.bands, config.width, stages, multiple=config.window)
         self.config = config
-        reset_qrnn3d_family(self, generator or default_generator())
+        generator = generator or default_generator()
+        reset_qrnn3d_family(self, generator)
+        if config.init == "identity":
+            reset_as_identity(self, generator, self.tail)
 
 
 def own_key(official: str) -> str | None:

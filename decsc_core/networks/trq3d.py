@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
-from decsc_core.networks.initialise import check_init, default_generator, reset_qrnn3d_family, set_to_zero
+from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 from decsc_core.networks.padding import crop_to, pad_to_multiple
 from decsc_core.networks.volumes import BatchNorm, Step, u_shape
 from decsc_core.model.windows import WindowAttention
@@ -207,9 +207,10 @@ class TRQ3D(nn.Module):
         self.tail = GatedLayer(config.width, 1, both=True, transposed=True, bias=True)
         self.image_tail = ImageTail(config.width, config.bands)
         self.merge = nn.Conv2d(2 * config.bands, config.bands, 1)
-        reset_qrnn3d_family(self, generator or default_generator())
+        generator = generator or default_generator()
+        reset_qrnn3d_family(self, generator)
         if config.init == "identity":
-            set_to_zero(self.tail, self.image_tail.norm, self.merge)
+            reset_as_identity(self, generator, self.tail.conv, self.image_tail.norm, self.merge)
             for branch in self.merge.weight.data.split(config.bands, dim=1):
                 branch[:, :, 0, 0] = torch.eye(config.bands) / 2
 

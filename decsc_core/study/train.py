@@ -143,7 +143,7 @@ _RELEASED: dict[str, dict] = {
 }
 _LATE = {"clip": 1.0, "schedule": ((0.7, 0.3), (0.9, 0.1))}
 _SHORT = {
-    **dict.fromkeys(("sst", "sert"), _LATE | {"learning_rate": 3e-3}),
+    **dict.fromkeys(("sst", "sert"), _LATE | {"learning_rate": 1e-3}),
     **dict.fromkeys(("qrnn3d", "trq3d", "hsdt"), _LATE | {"learning_rate": 2e-3}),
     "t3sc": _LATE | {"learning_rate": 1e-3},
 }
