@@ -23,7 +23,7 @@ from decsc_core.study.evaluate import AS_IS
 
 KEYS = {
     "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
-    "complexity", "campaign", "threads", "gpus", "mem_mb", "runtime",
+    "complexity", "campaign", "comparison", "threads", "gpus", "mem_mb", "runtime",
 }
 NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
@@ -94,9 +94,14 @@ def method_files(method):
     return method_code(method) + (configured_weights(method) or code(f"shipped/{method}-*.safetensors"))
 
 
+def campaign_of(run):
+    """The file that describes a run: the campaign, or the comparison."""
+    return config["campaign" if run in CAMPAIGN else "comparison"]
+
+
 def trained(run):
-    """The weights of a run of the campaign: published ones, or else those that `train_run` makes."""
-    published = f"weights/{Path(config['campaign']).stem}/{run}.safetensors"
+    """The weights of a run: published ones, or else those that `train_run` makes."""
+    published = f"weights/{Path(campaign_of(run)).stem}/{run}.safetensors"
     return published if os.path.exists(published) else f"{RUNS}/trained/{run}/weights.safetensors"
 
 
@@ -106,13 +111,24 @@ def compared():
     return [run for run in CAMPAIGN if CAMPAIGN[run]["method"] == method]
 
 
-def compared_files():
-    """The campaign, their weights, and the files of their rows."""
+def trained_cases(run):
+    """The noise cases of the profile that a run of the comparison was trained for, or all where there is none."""
+    cases = RUN[run].get("case", "gauss-95")
+    return [case for case in config["cases"] if case in ([cases] if isinstance(cases, str) else cases)] or config["cases"]
+
+
+def run_files(runs, cases):
+    """The files that describe some runs, their weights, and the files of their rows in some noise cases."""
     scored = [
-        f"{RUNS}/trained/{run}/{config['dataset']}-{config['case']}-{CAMPAIGN[run]['method']}.{end}"
-        for run in compared() for end in ("csv", "json", "npy")
+        f"{RUNS}/trained/{run}/{config['dataset']}-{case}-{RUN[run]['method']}.{end}"
+        for run in runs for case in cases for end in ("csv", "json", "npy")
     ]
-    return [config["campaign"], *map(trained, compared()), *scored]
+    return [*dict.fromkeys(map(campaign_of, runs)), *map(trained, runs), *scored]
+
+
+def compared_files():
+    """Those of the runs that are compared with the first one of the campaign."""
+    return run_files(compared(), [config["case"]])
 
 
 def is_heavy(method):
@@ -165,9 +181,14 @@ def campaign_parameters(**values):
 
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
-CAMPAIGN = yaml.safe_load(Path(config["campaign"]).read_text())
-PUBLISHED_CAMPAIGNS = ["campaigns/small.yaml", config["campaign"]]
+CAMPAIGN, COMPARISON = (yaml.safe_load(Path(config[key]).read_text()) for key in ("campaign", "comparison"))
+RUN = COMPARISON | CAMPAIGN
+if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:
+    sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
+COMPARED_CASES = trained_cases(next(iter(COMPARISON)))
+PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
+UNTRAINED = [name for name in config["methods"] if name in METHODS and METHODS[name].kind in ("model-driven", "band-wise")] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
     "OMP_NUM_THREADS={threads} python -m decsc_core.study.notebook {input.notebook} {output.executed}"
@@ -275,7 +296,7 @@ rule train:
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
-        map(trained, CAMPAIGN),
+        map(trained, RUN),
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:
@@ -297,13 +318,13 @@ rule train:
 
 
 rule train_run:
-    """One network of the campaign. It is trained once: an edited file repeats only the runs that it changes."""
+    """One network of a campaign. It is trained once: an edited file repeats only the runs that it changes."""
     input:
-        ancient(config["campaign"]),
+        lambda wildcards: ancient(campaign_of(wildcards.run)),
     output:
         f"{RUNS}/trained/{{run}}/weights.safetensors",
     params:
-        run=lambda wildcards: json.dumps(CAMPAIGN[wildcards.run]),
+        run=lambda wildcards: json.dumps(RUN[wildcards.run]),
     threads: 1  # several side by side are faster than one with several
     resources:
         mem_mb=config["mem_mb"],
@@ -317,10 +338,10 @@ rule train_run:
 
 
 rule evaluate_run:
-    """Score one network of the campaign on the test scenes."""
+    """Score one network of a campaign on the test scenes."""
     input:
         DATA,
-        NETWORK,
+        lambda wildcards: method_code(wildcards.method),
         "decsc_core/study/evaluate.py",
         weights=lambda wildcards: trained(wildcards.run),
     output:
@@ -606,6 +627,37 @@ rule choices:
         gpu=config["gpus"],
     log:
         f"{RUNS}/logs/13_choices.log",
+    shell:
+        NOTEBOOK
+
+
+rule comparison:
+    """The learned methods at equal cost."""
+    input:
+        run_files(COMPARISON, COMPARED_CASES),
+        rows(config["dataset"], COMPARED_CASES, UNTRAINED),
+        DRAWING,
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/synthetic.py"),
+        notebook="notebooks/14_comparison.ipynb",
+    output:
+        published("14_comparison"),
+        executed=f"{RUNS}/notebooks/14_comparison.ipynb",
+    params:
+        values=parameters(
+            comparison=from_notebooks(config["comparison"]),
+            trained={run: from_notebooks(trained(run)) for run in COMPARISON},
+            runs=from_notebooks(RUNS),
+            dataset=config["dataset"],
+            cases=COMPARED_CASES,
+            untrained=UNTRAINED,
+            crop=config["crop"],
+        ),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    log:
+        f"{RUNS}/logs/14_comparison.log",
     shell:
         NOTEBOOK
 

@@ -70,7 +70,8 @@ def copy_small_workflow(copy_workflow) -> Callable[[Path], Path]:
         case = profile["remote"]["case"]
         settings = {"case": case, "cases": [case], "crop": 24, "size": 24, "minutes": 1e-6, "threads": 1}
         config.write_text(yaml.safe_dump(_with(profile, settings, methods=("noisy", "tv", "decsc"))))
-        _shorten(folder / profile["campaign"])
+        for campaign in ("campaign", "comparison"):
+            _shorten(folder / profile[campaign])
         for path in (folder / "notebooks").glob("*.ipynb"):
             _change_parameters(path, {"side": 24, "count": 1, "shifts": 1, "evaluations": 12, "lengths": [1, 5]})
         return folder

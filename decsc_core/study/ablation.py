@@ -160,7 +160,8 @@ def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
         for run, own in rows.groupby("run", sort=False)
     }
     _, one = next(iter(known.values()))
-    shared = {key: one["inputs"][key] for key in ("profile", "dataset", "case", "seed", "crop", "scenes")}
+    shared = {key: one["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}
+    shared |= {"case": one["inputs"]["case"]} if rows["case"].nunique() == 1 else {"cases": list(rows["case"].unique())}
     runs = {run: {"code": row["code"], "weights": story["weights"]} for run, (row, story) in known.items()}
     return shared | {"runs": runs, "environment": environment()}
 

@@ -129,6 +129,10 @@ _PUBLISHED = {
         ("table_choices", "table", "", "what the small networks change of the release, and what each change is worth"),
         ("fig_choices", "curves", "", "the same, evaluation by evaluation"),
     ),
+    "14_comparison": (
+        ("table_comparison", "table", "", "the learned methods after the same CPU time, on the same scenes"),
+        ("fig_comparison", "curves", "", "the same for every seed of training"),
+    ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),
     ),
