@@ -45,7 +45,7 @@ def literal_scan(u, delta, A, B, C, D, bias) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("groups, channels, states, length", [(4, 3, 5, 11), (1, 2, 1, 7), (2, 1, 3, 1)])
+@pytest.mark.parametrize("groups, channels, states, length", [(4, 3, 5, 11), (1, 2, 1, 7), (2, 1, 3, 1), (2, 2, 3, 37)])
 def test_selective_scan_is_its_recurrence_literally(groups, channels, states, length):
     wide = groups * channels
     u, delta = normal(2, wide, length, seed=1), normal(2, wide, length, seed=2)
