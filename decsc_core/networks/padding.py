@@ -21,11 +21,9 @@ def pad_to(image: Tensor, height: int, width: int) -> Tensor:
     return image
 
 
-def pad_to_multiple(image: Tensor, multiple: int, square: bool = False) -> Tensor:
-    """Extend (..., H, W) at the bottom and right to multiples of `multiple`, equal ones if `square`; see `pad_to`."""
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Extend (..., H, W) at the bottom and right to multiples of `multiple`; see `pad_to`."""
     height, width = (-(-side // multiple) * multiple for side in image.shape[-2:])
-    if square:
-        height = width = max(height, width)
     return pad_to(image, height, width)
 
 

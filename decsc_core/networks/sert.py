@@ -107,7 +107,10 @@ class SpectralEnhancement(nn.Module):
 
 
 class Rectangles(nn.Module):
-    """Attention in rectangles of (rows, columns), plus a depth-wise 3x3 convolution of the values inside each."""
+    """Attention in rectangles of (rows, columns), plus a depth-wise 3x3 convolution of the values inside each.
+
+    Queries, keys and values (N, H, W, 3, C) -> (N, H, W, C).
+    """
 
     def __init__(self, width: int, heads: int, rows: int, columns: int) -> None:
         super().__init__()
@@ -126,7 +129,10 @@ class Rectangles(nn.Module):
 
 
 class RectangleAttention(nn.Module):
-    """Tall and wide rectangles on half of the channels each, shuffled, plus the enhancement; then a projection."""
+    """Tall and wide rectangles on half of the channels each, shuffled, plus the enhancement; then a projection.
+
+    (N, H, W, C) -> the same shape, H and W multiples of the window.
+    """
 
     def __init__(self, config: SERTConfig, window: int, split: int) -> None:
         super().__init__()
@@ -146,7 +152,7 @@ class RectangleAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm x) on the cyclically shifted grid, then x + MLP(norm x)."""
+    """x + attention(norm x) on the cyclically shifted grid, then x + MLP(norm x): (N, H, W, C) -> the same shape."""
 
     def __init__(self, config: SERTConfig, window: int, split: int, shift: int) -> None:
         super().__init__()
@@ -216,11 +222,13 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def config_of(state: dict[str, Tensor]) -> SERTConfig:
     """The configuration of an official state dict, as far as its tensors tell; the rest are those of the base model.
 
-    Not in the tensors are the heads, the windows and their splits, and the weight of the enhancement.
+    Not in the tensors are the heads, the weight of the enhancement, and the windows and their splits. Of these the
+    width tells: the released model for Urban, 192 channels wide, has smaller windows.
     """
     width, bands = state["conv_first.weight"].shape[:2]
+    windows = {"windows": (8, 16, 16), "splits": (2, 4, 4)} if width == 192 else {}
     return SERTConfig(
-        bands=bands, width=width,
+        bands=bands, width=width, **windows,
         blocks=count(state, r"layers\.0\.smsblock\.\d+\.norm1\.weight"),
         memory=state["layers.0.smsblock.0.attns.c_attns.cab.3.mb"].shape[1],
         mlp_ratio=state["layers.0.smsblock.0.mlp.fc1.weight"].shape[0] // width,

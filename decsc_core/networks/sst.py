@@ -88,7 +88,10 @@ class SpectralAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + spectral(spatial(norm x)), then x + MLP(norm x); no skip between the two attentions."""
+    """x + spectral(spatial(norm x)), then x + MLP(norm x); no skip between the two attentions.
+
+    (N, H, W, C) -> the same shape, H and W multiples of the window.
+    """
 
     def __init__(self, config: SSTConfig, shift: int) -> None:
         super().__init__()

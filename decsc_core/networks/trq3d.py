@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
-from decsc_core.networks.padding import crop_to, pad_to_multiple
+from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 from decsc_core.networks.volumes import BatchNorm, Step, u_shape
 from decsc_core.model.windows import WindowAttention
 
@@ -215,8 +215,7 @@ class TRQ3D(nn.Module):
                 branch[:, :, 0, 0] = torch.eye(config.bands) / 2
 
     def forward(self, noisy: Tensor) -> Tensor:
-        if noisy.ndim != 4 or noisy.shape[1] != self.bands:
-            raise ValueError(f"input {tuple(noisy.shape)} must be (images, {self.bands} bands, rows, columns)")
+        require_bands(noisy, self.bands)
         padded = pad_to_multiple(noisy, self.multiple)
         volume, image, skips = self.head(padded[:, None]), self.image_head(padded), []
         for layer in self.encoder:

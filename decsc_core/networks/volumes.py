@@ -22,6 +22,8 @@ def features_last(volume: Tensor) -> Tensor:
 def convolve(volume: Tensor, weight: Tensor, bias: Tensor | None = None, sampling: str = "") -> Tensor:
     """A 3x3x3 convolution with zeros around the volume; with stride 2 in the image where `sampling` is "down".
 
+    (N, fan_in, B, H, W) -> (N, fan_out, B, H', W') by a weight (fan_out, fan_in, 3, 3, 3).
+
     Single features are no work for 3-D kernels. There the three bands of every output become the channels of a 2-D
     convolution, or the three contributions of every input, added up afterwards.
     """

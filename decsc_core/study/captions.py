@@ -9,7 +9,7 @@ import pandas as pd
 
 from decsc_core.scenes import DATASETS
 from decsc_core.study.evaluate import AS_IS, sidecar
-from decsc_core.study.paper import METHODS, label
+from decsc_core.study.paper import METHODS, RECONSTRUCTED, label
 from decsc_core.study.provenance import environment
 
 CASES = {
@@ -99,6 +99,8 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
     where = f", of each the central {crop} x {crop} pixels" if crop else ""
     told = [f"{noise[0].upper()}{noise[1:]}; {count} test scene{'s' * (count > 1)}{where}.", describe_data(dataset)]
     told.append(describe_weights((method, story["weights"]) for method, story in known))
+    if "mtsnnpp" in rows["method"].unique():
+        told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
     return " ".join(filter(None, told))
 
 

@@ -23,6 +23,8 @@ METHODS = {
     "decsc": "DECSC",
 }
 """The methods of Tables II and III in their order, and what the paper calls them."""
+RECONSTRUCTED = "MTSNN++ (ours)"
+"""What our reconstruction of MTSNN++ is called, of which there is neither code nor full text."""
 ABLATIONS = {
     "decsc": "All modules",
     "no-swin": "Without Swin",
@@ -77,6 +79,6 @@ def figure_bands(figure: int, bands: int) -> tuple[int, ...]:
 
 
 def label(method: str) -> str:
-    """What tables and figures call a method: the paper's name where it has one."""
-    own = {"decsc-mamba": "DECSC (Mamba)", "wavelet": "Wavelet"}
-    return METHODS.get(method) or own.get(method) or method.upper()
+    """What tables and figures call a method: the paper's name where it has one, and is meant."""
+    own = {"decsc-mamba": "DECSC (Mamba)", "wavelet": "Wavelet", "mtsnnpp": RECONSTRUCTED}
+    return own.get(method) or METHODS.get(method) or method.upper()

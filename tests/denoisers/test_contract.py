@@ -76,6 +76,16 @@ def test_the_same_cube_gives_the_same_estimate_and_is_not_changed(denoiser, name
     np.testing.assert_array_equal(denoiser(name)(np.asfortranarray(cube.astype(np.float64))).cube, first)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float64"])
+def test_numbers_of_any_type(denoiser, name, dtype):
+    cube = (100 * noisy(12, 13, 31)).clip(0, 255).astype(dtype)
+    kept = cube.copy()
+    estimate = denoiser(name)(cube)
+    check(estimate, cube)
+    np.testing.assert_array_equal(estimate.cube, denoiser(name)(cube.astype(np.float32)).cube)
+    np.testing.assert_array_equal(cube, kept)
+
+
 def test_constant_bands_stay_finite(denoiser, name):
     cube = noisy(20, 22, 31)
     cube[..., [0, 7]] = 0.4

@@ -9,7 +9,7 @@ from decsc_core.networks.qrnn3d import PRESETS, QRNN3D, QRNN3DConfig, own_key
 
 
 def tiny(generator: torch.Generator | None = None) -> QRNN3D:
-    return QRNN3D(QRNN3DConfig(**PRESETS["tiny"]), generator)
+    return QRNN3D(QRNN3DConfig(**PRESETS["tiny"] | {"init": "released"}), generator)
 
 
 def test_it_gives_the_released_networks_numbers(golden):

@@ -10,7 +10,7 @@ from decsc_core.networks.sst import PRESETS, SST, SpectralAttention, SSTConfig, 
 
 
 def tiny(generator: torch.Generator | None = None) -> SST:
-    return SST(SSTConfig(**PRESETS["tiny"] | {"bands": 5}), generator)
+    return SST(SSTConfig(**PRESETS["tiny"] | {"bands": 5, "init": "released"}), generator)
 
 
 def test_it_gives_the_released_networks_numbers(golden):
