@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from decsc_core.atomic import write_text
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
 from decsc_core.study.complexity import fastest, gmacs
+from decsc_core.study.paper import label
 
 OFFICIAL = {
     # method: parameters, GMACs at 64 x 64, CPU-seconds forward at 64 x 64 and 128 x 128, CPU-seconds of a training step
@@ -30,17 +31,21 @@ OFFICIAL = {
     "t3sc": (832_256, 59.2, {64: 1.17, 128: 5.50}, 3.58),
     "qrnn3d": (860_453, 19.64, {64: 0.50, 128: 2.14}, 1.83),
     "hsdt": (521_158, 12.14, {64: 0.51, 128: 2.56}, 1.69),
+    "hsdt paper-s": (134_350, 3.16, {64: 0.41, 128: 1.05}, 1.26),
+    "hsdt paper-l": (2_094_786, 16.78, {64: 0.62, 128: 2.90}, 1.89),
+    "t3sc paper-adaptive": (908_929, None, {}, None),
 }
-"""Measured on the official networks; MTSNN++ has no official code."""
+"""Measured on the official networks, by method and, if it is not `paper`, size; MTSNN++ has no official code."""
 
 
 def measure(method: str, sides: list[int], repeats: int, step: bool) -> dict:
     """One row of the table."""
-    model = build(configure(method), torch.Generator().manual_seed(0)).eval()
+    name, *size = method.split()
+    model = build(configure(name, *size), torch.Generator().manual_seed(0)).eval()
     parameters, macs, forward, training = OFFICIAL.get(method, (None, None, {}, None))
     images = {side: torch.rand(1, 31, side, side, generator=torch.Generator().manual_seed(1)) for side in (64, *sides)}
     row = {
-        "method": method,
+        "method": " ".join([label(name), *size]),
         "parameters": sum(p.numel() for p in model.parameters()),
         "official parameters": parameters,
         "GMACs 64": gmacs(model.config, 64),
@@ -65,7 +70,7 @@ def measure(method: str, sides: list[int], repeats: int, step: bool) -> dict:
 
 def main() -> None:
     """Print the table, and write it as JSON if asked."""
-    peers = [method for method in LEARNED if method not in PRIORS]
+    peers = list(dict.fromkeys([*(method for method in LEARNED if method not in PRIORS), *OFFICIAL]))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=peers, default=peers)
     parser.add_argument("--sides", nargs="+", type=int, default=[64, 128])

@@ -81,7 +81,7 @@ def denoise(
     source: In,
     out: Out,
     method: Annotated[MethodName, typer.Option(help="See decsc methods.")] = MethodName("decsc"),
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights that decsc train wrote.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights that decsc train wrote, or an official checkpoint of the method.")] = None,
     preset: Annotated[str | None, typer.Option(help="Network size of the weights that come with the package.")] = None,
     shifts: Annotated[int | None, typer.Option(min=1, help="Shifts averaged; more are slower and better.")] = None,
     sigma: Annotated[
@@ -123,7 +123,8 @@ def _tell_weights(denoiser: Denoiser) -> None:
     """Say on stderr which weights are used."""
     used = getattr(denoiser, "weights", None)
     if used is not None:
-        say(f"weights {used.path.name}, trained for {_trained_for(used.story)}, SHA-256 {used.sha256[:12]}")
+        origin = "officially released" if "official" in used.story else f"trained for {_trained_for(used.story)}"
+        say(f"weights {used.path.name}, {origin}, SHA-256 {used.sha256[:12]}")
 
 
 def _trained_for(story: dict) -> str:
@@ -230,7 +231,7 @@ def train(
     ] = None,
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
-    preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny.")] = "small",
+    preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
     case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network.")] = None,

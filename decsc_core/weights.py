@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -94,6 +96,26 @@ def load(path: Path | str) -> Weights:
     return Weights(description["method"], model, description.get("story", {}), file_sha256(path), path)
 
 
+def read(method: str, path: Path | str) -> Weights:
+    """The weights of `method` in a file of either kind: one that `save` wrote, or an officially released checkpoint.
+
+    Raises
+    ------
+    WeightsError
+        As `load` and `load_official`.
+    """
+    path = Path(path)
+    if not path.is_file() or not _pickled(path):
+        return load(path)
+    return Weights(method, load_official(method, path), {"official": path.name}, file_sha256(path), path)
+
+
+def _pickled(path: Path) -> bool:
+    """Whether a file begins as `torch.save` begins: a zip archive, or, before PyTorch 1.6, a pickle."""
+    with open(path, "rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def shipped(method: str, preset: str | None = None) -> Path:
     """The weights of `method` that come with the package, by default of the largest preset there is.
 
@@ -130,9 +152,12 @@ def load_official(method: str, path: Path | str, **changes) -> nn.Module:
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint make the unpickler raise anything
-        reason = (str(error) or "it ends too early").splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old pickles, which load or are refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no checkpoint make the unpickler raise anything; it advises to unpickle all
+        held = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {held[1]}" if held else "the file is damaged, or of another kind"
         raise WeightsError(f"{path}: not a checkpoint of plain tensors ({reason}); expected a dict with 'net'") from None
     state = next((loaded[key] for key in ("net", "state_dict") if key in loaded), loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
@@ -142,6 +167,8 @@ def load_official(method: str, path: Path | str, **changes) -> nn.Module:
 
 def from_official_state(method: str, state: dict[str, torch.Tensor], source: Path | str = "state dict", **changes) -> nn.Module:
     """Build the network of an official state dict; see `load_official`."""
+    if not all(isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in state.items()):
+        raise WeightsError(f"{source}: not an official checkpoint of {method} (a state dict holds tensors by name)")
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     official = official_decsc if method in PRIORS else module_of(method)
     try:

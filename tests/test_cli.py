@@ -93,8 +93,8 @@ def test_script_denoises_envi_and_keeps_wavelengths_and_map_info(script, tmp_pat
     assert (done.returncode, done.stdout) == (0, "")
     first, *rest = done.stderr.splitlines()
     record = json.loads((tmp_path / "out.json").read_text())
-    assert record["weights"]["trained_for"] == "gauss-95"
-    assert first == (f"decsc: weights {record['weights']['file']}, trained for gauss-95, "
+    assert record["weights"]["trained_for"] == "gauss-15, gauss-55, gauss-95, mixture, corr"
+    assert first == (f"decsc: weights {record['weights']['file']}, trained for {record['weights']['trained_for']}, "
                      f"SHA-256 {record['weights']['sha256'][:12]}")
     assert len(rest) == (0 if record["converged"] else 1)
     source, out = read(tmp_path / "noisy.hdr"), read(tmp_path / "out.hdr")

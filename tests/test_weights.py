@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from decsc_core import weights
+from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
 from decsc_core.weights import WeightsError, halve, load, load_official, save
 
@@ -167,6 +169,52 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
 
 
 # Released checkpoints
+
+GOLDEN = {"sst": "sst", "sert": "sert", "trq3dnet": "trq3d", "t3sc": "t3sc", "t3sc_beta": "t3sc", "qrnn3d": "qrnn3d",
+          "hsdt_m": "hsdt", "decsc_swin": "decsc", "decsc_vmamba": "decsc-mamba"}
+
+
+def released(shared: Path, name: str) -> dict[str, Tensor]:
+    """The state dict of a golden file."""
+    path = shared / "golden" / "learned" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"no file {path}")
+    with np.load(path) as file:
+        return {key[6:]: torch.from_numpy(file[key]) for key in file.files if key.startswith("state/")}
+
+
+@pytest.mark.parametrize("name, method", GOLDEN.items())
+def test_a_released_file_of_every_network_is_read_and_denoises(shared, name, method, tmp_path):
+    """As the releases write them: `net` beside the optimiser, behind data parallelism; Lightning's for T3SC."""
+    state, path = released(shared, name), tmp_path / "released.pth"
+    if method == "t3sc":
+        torch.save({"state_dict": state, "epoch": 60, "global_step": 9, "hyper_parameters": {"bands": 31}}, path)
+    else:
+        torch.save({"net": {f"module.{key}": t for key, t in state.items()}, "optimizer": {"state": {}}, "epoch": 9}, path)
+    network = load_official(method, path)
+    expected = weights.from_official_state(method, state)
+    assert network.config == expected.config and equal(network.state_dict(), expected.state_dict())
+    denoiser = make(method, weights=path, device="cpu")
+    assert denoiser.weights.story == {"official": "released.pth"} and denoiser.weights.sha256 == weights.file_sha256(path)
+    cube = np.random.default_rng(0).random((9, 10, 31), dtype=np.float32)
+    if method not in ("decsc", "decsc-mamba"):
+        with torch.no_grad():
+            found = network(torch.from_numpy(cube).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(denoiser(cube).cube, found, atol=1e-6)
+    with pytest.raises(WeightsError, match="not an official checkpoint of (sst|qrnn3d)|a checkpoint of"):
+        make("qrnn3d" if method == "sst" else "sst", weights=path)
+
+
+@pytest.mark.parametrize("held, message", [
+    (Namespace(lr=1), "not a checkpoint of plain tensors (it holds argparse.Namespace); expected a dict with 'net'"),
+    ({"net": {1: torch.zeros(1)}}, "not an official checkpoint of sst (a state dict holds tensors by name)"),
+    ({"net": {"conv_first.weight": None}}, "not an official checkpoint of sst (a state dict holds tensors by name)"),
+])
+def test_the_line_about_a_checkpoint_that_cannot_be_used(held, message, tmp_path):
+    torch.save(held, tmp_path / "c.pth")
+    with pytest.raises(WeightsError) as error:
+        load_official("sst", tmp_path / "c.pth")
+    assert str(error.value) == f"{tmp_path / 'c.pth'}: {message}"
 
 
 @pytest.fixture(params=["swin", "vmamba"])

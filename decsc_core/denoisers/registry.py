@@ -80,7 +80,7 @@ def make(
     Parameters
     ----------
     weights : path, optional
-        A file written by ``decsc train``; default: the weights that come with the package.
+        A file written by ``decsc train``, or an officially released checkpoint; default: the weights of the package.
     preset : str, optional
         Which of the shipped weights: those of this network size.
     sigma : float, optional
@@ -115,7 +115,7 @@ def make(
     pick_device(device)
     if weights and preset:
         raise ValueError("a weights file brings its own network size; give weights or preset, not both")
-    loaded = files.load(weights or files.shipped(name, preset))
+    loaded = files.read(name, weights or files.shipped(name, preset))
     if loaded.method != name:
         raise files.WeightsError(f"{loaded.path}: these weights are of {loaded.method!r}; use that method with them")
     if METHODS[name].kind == "learned":

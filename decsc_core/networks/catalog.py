@@ -42,6 +42,11 @@ def module_of(method: str):
     return import_module(f"decsc_core.networks.{_PEERS[method][0]}")
 
 
+def sizes(method: str) -> tuple[str, ...]:
+    """Names of the sizes of a method: `SIZES`, and what else was published of it."""
+    return SIZES if method in PRIORS else tuple(module_of(method).PRESETS)
+
+
 def configure(method: str, size: str = "paper", **changes: Any):
     """The configuration of a learned method's network: a size with some fields changed.
 
@@ -52,8 +57,8 @@ def configure(method: str, size: str = "paper", **changes: Any):
     """
     if method not in LEARNED:
         raise ValueError(f"{method!r} is no learned method; choose one of {', '.join(LEARNED)}")
-    if size not in SIZES:
-        raise ValueError(f"preset {size!r} does not exist; choose one of {', '.join(SIZES)}")
+    if size not in sizes(method):
+        raise ValueError(f"preset {size!r} does not exist; choose one of {', '.join(sizes(method))}")
     if method in PRIORS:
         return preset(size, prior=PRIORS[method], **changes)
     return replace(_class(method, "Config")(**module_of(method).PRESETS[size]), **changes)

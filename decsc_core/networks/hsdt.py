@@ -49,7 +49,13 @@ class HSDTConfig:
 VARIANTS = {"S": {"width": 8}, "M": {}, "L": {"depth": 7}}
 """The published sizes: 134,350, 521,158 and 2,094,786 parameters."""
 
-PRESETS = {"paper": VARIANTS["M"], "small": VARIANTS["S"], "tiny": {"width": 4, "depth": 3}}
+PRESETS = {
+    "paper": VARIANTS["M"],
+    "small": VARIANTS["S"],
+    "tiny": {"width": 4, "depth": 3},
+    "paper-s": VARIANTS["S"],
+    "paper-l": VARIANTS["L"],
+}
 
 
 class S3Conv(nn.Module):
@@ -74,7 +80,7 @@ class S3Conv(nn.Module):
 
 
 class Resampling(nn.Module):
-    """3x3x3 convolution without bias, to half the sides or after doubling them."""
+    """3x3x3 convolution without bias, to half the sides or after doubling them: (N, fan_in, B, H, W) -> (N, fan_out, B, H', W')."""
 
     def __init__(self, fan_in: int, fan_out: int, sampling: str) -> None:
         super().__init__()

@@ -78,6 +78,8 @@ PRESETS = {
     "paper": {},
     "small": {"atoms": (64, 256)},
     "tiny": {"atoms": (8, 16), "ranks": (1, 2), "steps": (3, 2)},
+    "paper-adaptive": {"noise_adaptive": True},
+    "small-adaptive": {"atoms": (64, 256), "noise_adaptive": True},
 }
 
 
@@ -173,7 +175,7 @@ class T3SC(nn.Module):
         return 1 - rearrange(judged, "(n b) 1 1 1 -> n b 1 1", n=len(centred))
 
     def encode(self, centred: Tensor) -> tuple[Tensor, Tensor]:
-        """The codes of both layers for one mean-free block."""
+        """The codes of both layers for one mean-free block (N, B, H, W): (N, S1, H, W) and (N, S2, H - 4, W - 4) for 1x1 and 5x5 atoms."""
         spectra = self.layers[0].encode(centred, self.band_weights(centred))
         return spectra, self.layers[1].encode(spectra, 1.0)
 

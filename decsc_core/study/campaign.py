@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from decsc_core import weights
-from decsc_core.networks.catalog import SIZES, configure, method_of, restore
+from decsc_core.networks.catalog import configure, method_of, restore, sizes
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -166,8 +166,8 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
         raise ValueError(f"{wrong[0]}: {run[wrong[0]]!r} is not a number; YAML writes small ones as 5.0e-4")
     run = dict(run)
     method, preset = run.pop("method", None), run.pop("preset", "small")
-    if method not in RECIPES or preset not in SIZES:
-        what, value, known = ("preset", preset, SIZES) if method in RECIPES else ("method", method, RECIPES)
+    if method not in RECIPES or preset not in sizes(method):
+        what, value, known = ("preset", preset, sizes(method)) if method in RECIPES else ("method", method, RECIPES)
         raise ValueError(f"{what} {value!r} does not exist; choose one of {', '.join(known)}")
     patches = run.pop("patches", None)
     changes = run.pop("model", {})

@@ -27,7 +27,7 @@ from decsc_core import metrics, noise, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
 from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
-from decsc_core.networks.catalog import SIZES, build, configure, method_of
+from decsc_core.networks.catalog import build, configure, method_of, sizes
 from decsc_core.scenes import Scene, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -151,14 +151,19 @@ RECIPES: dict[str, dict[str, dict]] = {
     "decsc": _DECSC,
     "decsc-mamba": _DECSC,
     **{
-        method: {size: released | _ON_CPU[size] | (_SHORT.get(method, {}) if size != "paper" else {}) for size in SIZES}
+        method: {
+            size: released | _ON_CPU[size.split("-")[0]] | (_SHORT.get(method, {}) if size.split("-")[0] != "paper" else {})
+            for size in sizes(method)
+        }
         for method, released in _RELEASED.items()
     },
 }
 """What the training of each method and size changes of the defaults: the optimiser and schedule of its paper or release.
 
-Epochs became shares of the budget. The peers' changes of the noise level between epochs are left out: each network is
-trained for one noise case. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands: there the
+Epochs became shares of the budget. Left out of the releases' are: changes of the noise level between epochs, for each
+network is trained for one noise case or a mixture of cases; QRNN3D's and TRQ3DNet's smaller patches, 64 a step, in the
+second half; HSDT's epoch of warming up; T3SC's going back to earlier weights when validation falls by 4 dB, for the best
+validation's weights are kept. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands: there the
 learning rate is higher and falls late. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
 """
 

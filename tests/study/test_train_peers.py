@@ -10,7 +10,7 @@ import torch
 
 from decsc_core import weights
 from decsc_core.denoisers.registry import make
-from decsc_core.networks.catalog import LEARNED, SIZES, configure, method_of
+from decsc_core.networks.catalog import LEARNED, SIZES, configure, method_of, sizes
 from decsc_core.scenes import Scene
 from decsc_core.study import train as module
 from decsc_core.study.train import OPTIMIZERS, RECIPES, train, training
@@ -46,11 +46,12 @@ def test_training_lowers_the_loss_and_its_weights_denoise(method, scenes, tmp_pa
 
 @pytest.mark.parametrize("method", LEARNED)
 def test_every_size_has_a_recipe(method):
-    for size in SIZES:
+    assert sizes(method)[:3] == SIZES
+    for size in sizes(method):
         config = training(method, size, steps=1)
         assert method_of(config.model) == method and config.optimizer in OPTIMIZERS
         assert all(0 < share < 1 and factor > 0 for share, factor in config.schedule)
-    assert set(RECIPES[method]) == set(SIZES)
+    assert set(RECIPES[method]) == set(sizes(method))
 
 
 def test_the_peers_recipes_are_those_of_their_releases():
