@@ -23,6 +23,8 @@ CASES = {
     AS_IS: "noise of the sensor itself, no reference",
 }
 """What the noise cases are called in print."""
+EVERY_CASE = ("gauss-15", "gauss-55", "gauss-95", "mixture", "corr")
+"""Those of Tables II and III."""
 REMOTE_SENSING = ("houston2018", "eo1", "gf5", "remote", "real-noise")
 """The data sets of the catalogue that are remote sensing."""
 
@@ -39,6 +41,12 @@ def describe_place(dataset: str) -> str:
     if dataset in REMOTE_SENSING:
         return ""
     return "These are no remote-sensing scenes; they only show that the comparison runs."
+
+
+def describe_noise(case: str | Sequence[str]) -> str:
+    """The noise that a training names, one case or several."""
+    cases = [case] if isinstance(case, str) else case
+    return "all five noise cases" if set(cases) == set(EVERY_CASE) else " or ".join(CASES[one] for one in cases)
 
 
 def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
@@ -67,9 +75,7 @@ def _training(story: Mapping) -> str:
     """Scenes, noise, seed and device of a training."""
     training, device = story["training"], story["environment"].get("device", "an unknown device")
     scenes = DATASETS[training["dataset"]].title
-    cases = [training["case"]] if isinstance(training["case"], str) else training["case"]
-    noise = " or ".join(CASES[case] for case in cases)
-    return f"{scenes} with {noise}, seed {training['seed']}, on {device}"
+    return f"{scenes} with {describe_noise(training['case'])}, seed {training['seed']}, on {device}"
 
 
 def _budgets(story: Mapping) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.networks.catalog import build, method_of
 from decsc_core.scenes import DATASETS
-from decsc_core.study.captions import CASES, describe_data
+from decsc_core.study.captions import describe_data, describe_noise
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.paper import label
 from decsc_core.study.train import TrainConfig
@@ -84,11 +84,10 @@ def describe(rows: pd.DataFrame, traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, minutes = stories[0]["training"], [story["cpu_seconds"] / 60 for story in stories]
-    trained_for = [one["case"]] if isinstance(one["case"], str) else one["case"]
     crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (
-        f"{len(stories)} networks, each trained from scratch on {DATASETS[one['dataset']].title} with {' or '.join(CASES[case] for case in trained_for)}, "
+        f"{len(stories)} networks, each trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}, "
         f"{min(minutes):.0f} to {max(minutes):.0f} minutes of CPU time each on {stories[0]['environment']['device']}, validation included: a small budget. "
         f"Means over {len(traced['scenes'])} test scenes{crop}. Best without training: {best}. {describe_data(traced['dataset'])}"
     )

@@ -43,6 +43,8 @@ def test_the_budget_comes_from_the_story_of_the_weights():
     both = STORY | {"training": STORY["training"] | {"case": ["gauss-15", "corr"]}}
     text = captions.describe_weights([("decsc", WEIGHTS | {"story": both})])
     assert "σ in [0, 15] or noise with spectrally correlated variance" in text
+    every = STORY | {"training": STORY["training"] | {"case": ["gauss-15", "gauss-55", "gauss-95", "mixture", "corr"]}}
+    assert "with all five noise cases, seed 0" in captions.describe_weights([("decsc", WEIGHTS | {"story": every})])
     assert captions.describe_weights([("tv", None)]) == ""
     assert captions.describe_weights([("decsc", WEIGHTS | {"story": {}})]).endswith("(SHA-256 abababababab).")
 
