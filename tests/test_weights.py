@@ -219,12 +219,8 @@ def test_the_line_about_a_checkpoint_that_cannot_be_used(held, message, tmp_path
 
 @pytest.fixture(params=["swin", "vmamba"])
 def official(request, shared) -> dict[str, Tensor]:
-    """A state dict under the names of the released code."""
-    path = shared / "golden" / "learned" / f"decsc_{request.param}.npz"
-    if not path.is_file():
-        pytest.skip(f"no file {path}")
-    with np.load(path) as file:
-        return {key[6:]: torch.from_numpy(file[key]) for key in file.files if key.startswith("state/")}
+    """A state dict of DECSC under the names of the released code."""
+    return released(shared, f"decsc_{request.param}")
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
