@@ -113,7 +113,8 @@ def read(method: str, path: Path | str) -> Weights:
 def _pickled(path: Path) -> bool:
     """Whether a file begins as `torch.save` begins: a zip archive, or, before PyTorch 1.6, a pickle."""
     with open(path, "rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02")
+        first = file.read(9)
+    return first.startswith((b"PK", b"\x80\x02")) and first[8:] != b"{"  # there begin the words of safetensors, whatever their number before
 
 
 def shipped(method: str, preset: str | None = None) -> Path:

@@ -205,6 +205,17 @@ def test_a_released_file_of_every_network_is_read_and_denoises(shared, name, met
         make("qrnn3d" if method == "sst" else "sst", weights=path)
 
 
+@pytest.mark.parametrize("first", [b"PK", b"\x80\x02"])
+def test_weights_whose_length_looks_like_a_checkpoint_are_read_as_weights(first, tmp_path):
+    """The first bytes of safetensors are the length of their header, any number."""
+    model, path = DECSC(preset("tiny")), tmp_path / "w.safetensors"
+    wanted = int.from_bytes(first, "little") + 2**16
+    save(model, path, {"note": ""})
+    save(model, path, {"note": "x" * (wanted - int.from_bytes(path.read_bytes()[:8], "little"))})
+    assert path.read_bytes()[:2] == first
+    assert make("decsc", weights=path).weights.sha256 == weights.file_sha256(path)
+
+
 @pytest.mark.parametrize("held, message", [
     (Namespace(lr=1), "not a checkpoint of plain tensors (it holds argparse.Namespace); expected a dict with 'net'"),
     ({"net": {1: torch.zeros(1)}}, "not an official checkpoint of sst (a state dict holds tensors by name)"),
