@@ -80,7 +80,7 @@ def table(
     return pd.DataFrame(found).astype(dict.fromkeys(whole, "Int64"))
 
 
-def describe(rows: pd.DataFrame, traced: dict, untrained: pd.DataFrame) -> str:
+def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, minutes = stories[0]["training"], [story["cpu_seconds"] / 60 for story in stories]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from decsc_core.networks.sert import PRESETS, SERT, Rectangles, SERTConfig, own_key
+from decsc_core.networks.sert import PRESETS, SERT, Rectangles, SERTConfig, config_of, own_key
 
 
 def tiny(generator: torch.Generator | None = None) -> SERT:
@@ -106,3 +106,18 @@ def test_a_configuration_survives_json():
 def test_configurations_that_make_no_network_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         SERTConfig(**fields)
+
+
+def test_the_windows_of_the_released_model_for_urban_are_told_by_its_width():
+    """They leave no trace in the shapes of the parameters; with those of the other models it would be a wrong network."""
+    def state(width: int) -> dict[str, torch.Tensor]:
+        stages = {f"layers.0.smsblock.{number}.norm1.weight": torch.empty(width) for number in range(6)}
+        block = "layers.0.smsblock.0"
+        return stages | {
+            "conv_first.weight": torch.empty(width, 210, 3, 3), f"{block}.attns.c_attns.cab.3.mb": torch.empty(width // 4, 128),
+            f"{block}.mlp.fc1.weight": torch.empty(2 * width, width),
+        }
+
+    urban, usual = config_of(state(192)), config_of(state(96))
+    assert (urban.bands, urban.width, urban.windows, urban.splits) == (210, 192, (8, 16, 16), (2, 4, 4))
+    assert (usual.windows, usual.splits) == (SERTConfig().windows, SERTConfig().splits)
