@@ -46,16 +46,14 @@ class HSDTConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
-VARIANTS = {"S": {"width": 8}, "M": {}, "L": {"depth": 7}}
-"""The published sizes: 134,350, 521,158 and 2,094,786 parameters."""
-
 PRESETS = {
-    "paper": VARIANTS["M"],
-    "small": VARIANTS["S"],
+    "paper": {},
+    "small": {"width": 8},
     "tiny": {"width": 4, "depth": 3},
-    "paper-s": VARIANTS["S"],
-    "paper-l": VARIANTS["L"],
+    "paper-s": {"width": 8},
+    "paper-l": {"depth": 7},
 }
+"""`paper`, `paper-s` and `paper-l` are the published M, S and L: 521,158, 134,350 and 2,094,786 parameters."""
 
 
 class S3Conv(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from decsc_core.networks.hsdt import HSDT, PRESETS, VARIANTS, GuidedAttention, HSDTConfig, ModulatedMlp, own_key
+from decsc_core.networks.hsdt import HSDT, PRESETS, GuidedAttention, HSDTConfig, ModulatedMlp, own_key
 
 
 def tiny(generator: torch.Generator | None = None) -> HSDT:
@@ -32,11 +32,11 @@ def test_without_learned_queries_the_bands_ask_each_other(golden):
     recorded.check(network.eval()(recorded["input"]), "flex/output")
 
 
-@pytest.mark.parametrize("variant, name, parameters", [
-    ("S", "hsdt_s", 134350), ("M", "hsdt_m", 521158), ("L", "hsdt_l", 2094786)])
-def test_parameters_of_the_published_sizes(contract, check_full_size, variant, name, parameters):
+@pytest.mark.parametrize("size, name, parameters", [
+    ("paper-s", "hsdt_s", 134350), ("paper", "hsdt_m", 521158), ("paper-l", "hsdt_l", 2094786)])
+def test_parameters_of_the_published_sizes(contract, check_full_size, size, name, parameters):
     network = check_full_size(name, "hsdt")
-    assert network.config == HSDTConfig(**VARIANTS[variant])
+    assert network.config == HSDTConfig(**PRESETS[size])
     assert contract.tally(network) == parameters
 
 
@@ -45,9 +45,9 @@ def test_names_of_released_parameters():
     assert own_key("encoder.layers.1.conv.weight") == "encoder.1.conv.conv.weight"
 
 
-@pytest.mark.parametrize("variant, gmacs", [("S", 3.16), ("M", 12.14), ("L", 16.78)])
-def test_multiply_accumulates(contract, variant, gmacs):
-    assert contract.gmacs(HSDT(HSDTConfig(**VARIANTS[variant]))) == pytest.approx(gmacs, rel=0.01)
+@pytest.mark.parametrize("size, gmacs", [("paper-s", 3.16), ("paper", 12.14), ("paper-l", 16.78)])
+def test_multiply_accumulates(contract, size, gmacs):
+    assert contract.gmacs(HSDT(HSDTConfig(**PRESETS[size]))) == pytest.approx(gmacs, rel=0.01)
 
 
 @pytest.mark.parametrize("bands", [1, 2, 5, 31])
