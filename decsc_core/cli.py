@@ -234,7 +234,7 @@ def train(
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
     case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
-    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network.")] = None,
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(callback=_positive, help="Budget in minutes.")] = None,
@@ -300,13 +300,15 @@ def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Contex
 
 
 def _network(file: Path, method: str) -> Any:
-    """The configuration of the network in a weights file of a method."""
+    """The configuration of the network that a method's training makes of a weights file."""
     from decsc_core import weights
+    from decsc_core.networks.catalog import as_method, method_of
 
     loaded = weights.load(file)
-    if loaded.method != method:
+    config = as_method(loaded.model.config, method)
+    if method_of(config) != method:
         raise Refused(f"--start: {file} holds a network of {loaded.method}, not of {method}")
-    return loaded.model.config
+    return config
 
 
 def _bands(dataset: str, patch: int) -> int:

@@ -585,6 +585,9 @@ def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cav
     assert (code, err) == (0, "")
     second = json.loads(decsc("info", "tuned/weights.safetensors")[1])
     assert second["config"] == first["config"] and second["story"]["ancestor"]["sha256"] == first["sha256"]
+    assert decsc(*TRAIN, "--steps", 1, "--batch", 1, "--out", "mamba", "--method", "decsc-mamba", *start)[0] == 0
+    third = json.loads(decsc("info", "mamba/weights.safetensors")[1])
+    assert third["method"] == "decsc-mamba" and third["config"] == first["config"] | {"prior": "vmamba"}
     code, _, err = decsc(*TRAIN, "--steps", 1, "--out", "other", "--method", "sert", *start)
     assert code == 2 and "--start: run/weights.safetensors holds a network of decsc, not of sert" in err
     code, _, err = decsc(*TRAIN, "--steps", 1, "--out", "other", "--start", "none.safetensors")

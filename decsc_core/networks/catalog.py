@@ -84,6 +84,11 @@ def method_of(config) -> str:
     return next(method for method, (_, name) in _PEERS.items() if type(config).__name__ == f"{name}Config")
 
 
+def as_method(config, method: str):
+    """The same network with the prior of `method`, if both are DECSC's; any other configuration unchanged."""
+    return replace(config, prior=PRIORS[method]) if method in PRIORS and isinstance(config, DECSCConfig) else config
+
+
 def build(config, generator: torch.Generator | None = None) -> nn.Module:
     """The network of a configuration, with initial weights drawn from `generator`."""
     method = method_of(config)

@@ -2,7 +2,7 @@
 
 A YAML file maps the name of each run to what it is: `method` and `preset` (default: ``small``), and any field of
 `decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps`; `model` holds
-changed fields of the network's configuration; `start` is the name of an earlier run.
+changed fields of the network's configuration; `start` is the name of an earlier run, of the same network or of DECSC with the other prior.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from decsc_core import weights
-from decsc_core.networks.catalog import configure, method_of, restore, sizes
+from decsc_core.networks.catalog import as_method, configure, method_of, restore, sizes
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -174,7 +174,7 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
     if "start" in run:
         if run["start"] not in earlier:
             raise ValueError(f"start: no run {run['start']!r} above it")
-        model = replace(earlier[run["start"]].model, **changes)
+        model = replace(as_method(earlier[run["start"]].model, method), **changes)
         run["start"] = str(folder / run["start"] / "weights.safetensors")
     else:
         model = configure(method, preset, **changes)

@@ -27,7 +27,7 @@ from decsc_core import metrics, noise, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
 from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
-from decsc_core.networks.catalog import build, configure, method_of, sizes
+from decsc_core.networks.catalog import PRIORS, build, configure, method_of, sizes
 from decsc_core.scenes import Scene, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -49,7 +49,8 @@ class TrainConfig:
     case : str or tuple of str
         A noise case, or several: each patch then draws one of them, and validation takes them all.
     start : str or None
-        Weights file to start from, of a network with the configuration `model`: fine-tuning. None: initial weights by `seed`.
+        Weights file to start from, of a network with the same tensors as that of `model`: fine-tuning. From DECSC with the
+        other prior all but the prior on the shared codes is taken. None: initial weights by `seed`.
     seed : int
     steps, minutes : int, float or None
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
@@ -323,9 +324,16 @@ def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     if config.start is None:
         return build(config.model, torch.Generator().manual_seed(config.seed)), None
     start = weights.load(config.start)
-    if start.model.config != config.model:
+    model = build(config.model, torch.Generator().manual_seed(config.seed))
+    own, taken = model.state_dict(), start.model.state_dict()
+    if {start.method, method_of(config.model)} == PRIORS.keys():
+        own, taken = (
+            {name: tensor for name, tensor in state.items() if not name.startswith("prior_shared.")} for state in (own, taken)
+        )
+    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in taken.items()}:
         raise ValueError(f"{config.start}: holds another network than the one to be trained")
-    return start.model, {"sha256": start.sha256, "story": start.story}
+    model.load_state_dict(taken, strict=False)
+    return model, {"sha256": start.sha256, "story": start.story}
 
 
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:

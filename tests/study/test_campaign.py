@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_runs_are_their_recipes_with_what_the_file_says(file, tmp_path):
     assert list(runs) == ["first", "second"] and first.steps == 2 and first.model.bands == 4 and first.model.depth == 1
     assert first.clip == training.RECIPES["decsc"]["tiny"]["clip"]
     assert second.model == first.model and second.start == str(tmp_path / "first" / "weights.safetensors")
+
+
+def test_a_run_with_the_other_prior_starts_from_the_same_network(file, tmp_path):
+    file.write_text(RUNS + "third: {method: decsc-mamba, preset: tiny, start: second, steps: 1}\n")
+    runs = campaign.read(file, tmp_path)
+    assert runs["third"].model == replace(runs["second"].model, prior="vmamba")
 
 
 def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, monkeypatch):

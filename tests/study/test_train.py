@@ -486,9 +486,30 @@ def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, f
     assert after.story["training"]["start"] == "weights.safetensors" and str(finished) not in json.dumps(after.story)
 
 
+def test_fine_tuning_may_change_what_needs_no_other_tensors(tmp_path, finished):
+    start = finished / "weights.safetensors"
+    changed = replace(config().model, ridge=0.3)
+    tuned = weights.load(train(config(start=str(start), model=changed, steps=1, learning_rate=1e-9), tmp_path / "run", progress=False))
+    torch.testing.assert_close(tuned.model.shared_threshold, weights.load(start).model.shared_threshold, rtol=0, atol=1e-8)
+    assert tuned.model.config.ridge == 0.3
+
+
+def test_a_network_with_the_other_prior_takes_over_all_but_the_prior(tmp_path, finished):
+    before = weights.load(finished / "weights.safetensors")
+    other = config(start=str(before.path), steps=1, learning_rate=1e-9)
+    other = replace(other, model=replace(other.model, prior="vmamba"))
+    after = weights.load(train(other, tmp_path / "tuned", progress=False))
+    assert after.method == "decsc-mamba" and after.story["ancestor"]["sha256"] == before.sha256
+    own, taken = after.model.state_dict(), before.model.state_dict()
+    names = {name for name in own if not name.startswith("prior_shared.")}
+    assert names == {name for name in taken if not name.startswith("prior_shared.")}
+    for name in names:
+        torch.testing.assert_close(own[name], taken[name], rtol=0, atol=1e-8)
+
+
 def test_weights_of_another_network_are_no_start(tmp_path, finished):
     other = config(start=str(finished / "weights.safetensors"))
-    other = replace(other, model=replace(other.model, ridge=0.3))
+    other = replace(other, model=replace(other.model, unshared_atoms=6))
     with pytest.raises(ValueError, match="weights.safetensors: holds another network than the one to be trained$"):
         train(other, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
