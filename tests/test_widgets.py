@@ -236,12 +236,13 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
     band = explorer.view.band.value - 1
     low, high = np.percentile(bench.clean[..., band], (0.5, 99.5))
     shared, unshared = trace.problem.parts(trace.iterates[k])
-    step = shared + unshared - sum(trace.problem.parts(trace.iterates[k - 1]))
+    image = trace.problem.image(trace.iterates[k])
+    step = image - trace.problem.image(trace.iterates[k - 1])
     times = round(picture.SIDE / HEIGHT)
     for panel, levels in zip(
         explorer.panels,
         (
-            (shared + unshared - low) / (high - low),
+            (image - low) / (high - low),
             (shared - low) / (high - low),
             0.5 + unshared / (high - low),
             0.5 + 0.5 * step / np.abs(step[..., band]).max(),

@@ -64,6 +64,10 @@ class DECSCConfig:
     fidelity : {"uniform", "noise-weighted"}
         The data term |Y - X|^2 of Eq. (5), right for noise of one level; or, for bands of different noise levels, the sum over
         bands of w_b |Y_b - X_b|^2 with the `band_weights` of the noisy image.
+    misfit : float
+        Standard deviation [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R; its
+        posterior mean, given the noisy image and the noise level of each band, goes into the image (`Layer.image`).
+        0 is the paper and the release.
     gradient : {"phantom", "implicit", "unrolled"}
         Phantom gradient over the evaluations in `phantom`; exact implicit gradient (Eq. 17); or no equilibrium at all:
         `solver.max_iter` plain unrolled evaluations from the initial codes.
@@ -94,6 +98,7 @@ class DECSCConfig:
     thresholds: str = "free"
     ridge: float = 0.0
     fidelity: str = "uniform"
+    misfit: float = 0.0
     gradient: str = "phantom"
     phantom: tuple[float, ...] = deq.RELEASED_DAMPINGS
     shifts: int = 49
@@ -111,7 +116,7 @@ class DECSCConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
         if self.bands < SPECTRAL_KERNEL:
             raise ValueError(f"bands={self.bands}; the 3-D atoms need at least {SPECTRAL_KERNEL}")
-        least = {"shared_atoms": 1, "unshared_atoms": 2, "depth": 0, "heads": 1, "window": 1, "states": 1, "ridge": 0}
+        least = {"shared_atoms": 1, "unshared_atoms": 2, "depth": 0, "heads": 1, "window": 1, "states": 1, "ridge": 0, "misfit": 0}
         for name, smallest in least.items():
             if not getattr(self, name) >= smallest:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {smallest}")
@@ -134,11 +139,11 @@ PRESETS: dict[str, DECSCConfig] = {
     "paper": DECSCConfig(),
     "small": DECSCConfig(
         shared_atoms=64, unshared_atoms=16, stride=4, heads=8, init="normalized", thresholds="positive", ridge=0.1,
-        fidelity="noise-weighted", phantom=deq.PAPER_DAMPINGS, shifts=9, train_shifts=1,
+        fidelity="noise-weighted", misfit=0.015, phantom=deq.PAPER_DAMPINGS, shifts=9, train_shifts=1,
     ),
     "tiny": DECSCConfig(
         shared_atoms=16, unshared_atoms=4, kernel=5, stride=3, depth=2, heads=4, states=4, init="normalized",
-        thresholds="positive", ridge=0.1, fidelity="noise-weighted",
+        thresholds="positive", ridge=0.1, fidelity="noise-weighted", misfit=0.015,
         phantom=deq.PAPER_DAMPINGS, shifts=2, train_shifts=1,
     ),
 }
@@ -212,6 +217,20 @@ class Layer:
         S, H = self.unpack(z)
         shared = self.model.shared.synthesise(S, self.size, "reconstruction")
         return shared, self.model.unshared.synthesise(H, self.size, "reconstruction")
+
+    def image(self, z: Tensor) -> Tensor:
+        """X, (N, B, H, W): the sum of the two parts and, where the configuration has a `misfit` e, of R.
+
+        With R of variance e^2 and a band's noise of variance s^2, both Gaussian, the mean of R given Y is e^2 / (e^2 + s^2) times
+        Y - K (x) S - D * H. So a band that is nearly clean keeps its details. What exceeds `GROSS` standard deviations
+        is no misfit but a gross error, as an impulse or a stripe is, and cut down to that.
+        """
+        image, misfit = sum(self.reconstruct(z)), self.model.config.misfit
+        if not misfit:
+            return image
+        deviation = noise_levels(self.noisy).square().add(misfit**2).sqrt()[..., None, None]
+        rest = ((self.noisy - image) / deviation).clamp(-GROSS, GROSS)
+        return image + misfit**2 / deviation * rest
 
 
 class Output(NamedTuple):
@@ -326,20 +345,30 @@ class DECSC(nn.Module):
         layer = Layer(self, split_shifts(noisy, config.kernel, config.stride, shifts))
         solver = config.solver if max_iter is None else replace(config.solver, max_iter=max_iter)
         z, solution = self.equilibrium(layer, solver)
-        copies = crop_shifts(sum(layer.reconstruct(z)), tuple(noisy.shape[-2:]), config.stride, shifts)
+        copies = crop_shifts(layer.image(z), tuple(noisy.shape[-2:]), config.stride, shifts)
         jacobian = None if probe is None else deq.jacobian_penalty(layer, z, probe)
         return Output(copies.mean(0), copies.std(0, unbiased=False), solution, jacobian)
 
 
-NOISE_FLOOR, MEAN_WEIGHT = 0.05, 0.45
+NOISE_FLOOR, MEAN_WEIGHT, GROSS = 0.05, 0.45, 3.0
+
+
+@torch.no_grad()
+def noise_levels(noisy: Tensor) -> Tensor:
+    """Noise levels of the bands of (N, B, H, W), in its unit: (N, B), 0 where an image is a single row or column.
+
+    The median absolute value of a band's diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika 1994, with the Haar wavelet).
+    """
+    rows = noisy[..., 1:, :] - noisy[..., :-1, :]
+    diagonal = (rows[..., 1:] - rows[..., :-1]).flatten(2) / 2
+    return diagonal.abs().median(-1).values / 0.6745 if diagonal.shape[-1] else noisy.new_zeros(noisy.shape[:2])
 
 
 @torch.no_grad()
 def band_weights(noisy: Tensor) -> Tensor:
     """Inverse noise levels of the bands of (N, B, H, W), in proportion: (N, B, 1, 1), 1 for the cleanest band, or less.
 
-    A band's noise level is the median absolute value of its diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika
-    1994, with the Haar wavelet); `NOISE_FLOOR` [0, 1] is added in quadrature, so that no band is trusted without limit.
+    `NOISE_FLOOR` [0, 1] is added to the `noise_levels` in quadrature, so that no band is trusted without limit.
     Inverse variances would be the likelihood's own weights, but they hold the noisiest bands so loosely that the solver
     crawls: 0.08 against 0.005 of residual after 20 evaluations, for two networks after 160 patches.
 
@@ -347,10 +376,7 @@ def band_weights(noisy: Tensor) -> Tensor:
     Without it bands of one level would all weigh 1, a far longer step than the network was trained for, and the
     iteration may explode: white noise of sigma 50 gave -6 dB, with the bound 31 dB.
     """
-    rows = noisy[..., 1:, :] - noisy[..., :-1, :]
-    diagonal = (rows[..., 1:] - rows[..., :-1]).flatten(2) / 2
-    sigma = diagonal.abs().median(-1).values / 0.6745 if diagonal.shape[-1] else noisy.new_zeros(noisy.shape[:2])
-    variance = sigma**2 + NOISE_FLOOR**2
+    variance = noise_levels(noisy) ** 2 + NOISE_FLOOR**2
     weights = (variance.amin(1, keepdim=True) / variance).sqrt()
     return (weights * (MEAN_WEIGHT / weights.mean(1, keepdim=True)).clamp(max=1))[..., None, None]
 

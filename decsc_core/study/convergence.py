@@ -66,6 +66,11 @@ class Problem:
         return tuple(self._cube(part) for part in self.layer.reconstruct(z.to(self.layer.noisy)))
 
     @torch.no_grad()
+    def image(self, z: Tensor) -> np.ndarray:
+        """The image of the codes `z` (copies, d), as the network returns it: a cube (H, W, B)."""
+        return self._cube(self.layer.image(z.to(self.layer.noisy)))
+
+    @torch.no_grad()
     def contribution(self, z: Tensor, dictionary: str, atom: int) -> np.ndarray:
         """What one atom adds to the image of the codes `z`: a cube (H, W, B).
 
@@ -130,7 +135,7 @@ def trace(
     psnr = []
 
     def f(z: Tensor) -> Tensor:
-        psnr.append(metrics.mpsnr(clean, sum(problem.parts(z))))
+        psnr.append(metrics.mpsnr(clean, problem.image(z)))
         fz = problem.layer(z)
         if progress:
             progress(len(psnr))

@@ -98,7 +98,7 @@ class Gradients:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             layer = self._layer()
             codes = attach(layer)
-            images = sum(layer.reconstruct(codes))
+            images = layer.image(codes)
             images = crop_shifts(images, self.problem.size, self.model.config.stride, self.problem.shifts)
             loss = F.mse_loss(images.mean(0), self.clean)
         parts = torch.autograd.grad(loss, list(self.model.parameters()), materialize_grads=True, allow_unused=True)

@@ -108,8 +108,8 @@ class FixedPointExplorer(Explorer):
     def _draw(self) -> None:
         trace, k, view = self.trace, self.iterate.value, self.view
         shared, unshared = trace.problem.parts(trace.iterates[k])
-        image = shared + unshared
-        before = sum(trace.problem.parts(trace.iterates[k - 1])) if k else image
+        image = trace.problem.image(trace.iterates[k])
+        before = trace.problem.image(trace.iterates[k - 1]) if k else image
         step, largest = view.stretched(image - before)
         psnr, residual = (float(trace.curve[name].iloc[k]) for name in ("psnr", "worst"))
         self.panels[0].show(enlarge(view.picture(image)), f"<b>Reconstruction</b> {psnr:.2f} dB")
