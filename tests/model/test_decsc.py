@@ -253,8 +253,7 @@ def test_forward_is_split_solve_reconstruct_crop():
         z = solution.z
         for _ in range(5):
             z = layer(z)
-        shared, unshared = layer.reconstruct(z)
-        expected = crop_shifts(shared + unshared, (8, 7), 3, all_shifts(3)).mean(0)
+        expected = crop_shifts(layer.image(z), (8, 7), 3, all_shifts(3)).mean(0)
         found = model(noisy)
     torch.testing.assert_close(found.image, expected, rtol=0, atol=1e-12)
     assert torch.equal(found.solution.residuals, solution.residuals)
@@ -512,6 +511,7 @@ def test_the_paper_preset_is_the_released_network():
     ({"unshared_atoms": 1}, "unshared_atoms=1 must be at least 2"),
     ({"heads": 0}, "heads=0 must be at least 1"),
     ({"ridge": -0.1}, "ridge=-0.1 must be at least 0"),
+    ({"misfit": -0.1}, "misfit=-0.1 must be at least 0"),
     ({"phantom": ()}, "phantom=() must hold at least one damping"),
     ({"phantom": (1.0, 0.0)}, "phantom=(1.0, 0.0) must hold at least one damping"),
 ])

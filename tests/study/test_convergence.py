@@ -58,7 +58,7 @@ def test_picard_is_f_repeated(contraction, pair):
     with torch.no_grad():
         z = layer.initial()
         for k in range(5):
-            copies = crop_shifts(sum(layer.reconstruct(z)), noisy.shape[:2], contraction.config.stride, shifts)
+            copies = crop_shifts(layer.image(z), noisy.shape[:2], contraction.config.stride, shifts)
             image = copies.mean(0)[0].numpy().transpose(1, 2, 0)
             fz = layer(z)
             residual = ((fz - z).norm(dim=1) / fz.norm(dim=1)).numpy()
@@ -178,7 +178,7 @@ def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair, gain, conve
             stopped = deq.solve(layer, layer.initial(), **settings)
             settings |= {"rel_tol": 0.0, "max_iter": row.evaluations + 1}
             going_on = deq.solve(layer, layer.initial(), **settings, keep=True)
-            images = sum(layer.reconstruct(going_on.iterates[-1]))
+            images = layer.image(going_on.iterates[-1])
             image = crop_shifts(images, noisy.shape[:2], model.config.stride, shifts).mean(0)[0]
         assert row.copies == SHIFTS and row.converged == stopped.converged.sum()
         assert row.residual == pytest.approx(float(going_on.residuals[:-1].amin(0).max()), rel=1e-3)
