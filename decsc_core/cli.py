@@ -123,14 +123,15 @@ def _tell_weights(denoiser: Denoiser) -> None:
     """Say on stderr which weights are used."""
     used = getattr(denoiser, "weights", None)
     if used is not None:
-        origin = "officially released" if "official" in used.story else f"trained for {_trained_for(used.story)}"
+        told = _trained_for(used.story) or "an unknown noise case"
+        origin = "officially released" if "official" in used.story else f"trained for {told}"
         say(f"weights {used.path.name}, {origin}, SHA-256 {used.sha256[:12]}")
 
 
-def _trained_for(story: dict) -> str:
-    """The noise case, or cases, of a weights file's story."""
-    case = story.get("training", {}).get("case", "an unknown noise case")
-    return case if isinstance(case, str) else ", ".join(case)
+def _trained_for(story: dict) -> str | None:
+    """The noise case, or cases, of a weights file's story; None if it tells of none."""
+    case = story.get("training", {}).get("case")
+    return ", ".join(case) if isinstance(case, list) else case
 
 
 def _tell_convergence(estimate: Estimate) -> None:

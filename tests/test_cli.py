@@ -15,10 +15,11 @@ import safetensors.numpy
 from skimage.io import imsave
 from typer.testing import CliRunner
 
-from decsc_core import cli, metrics
+from decsc_core import cli, metrics, weights
 from decsc_core.denoisers import Denoiser, Estimate, Record
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.describe import is_here
+from decsc_core.networks.catalog import build, configure
 from decsc_core.noise import add_noise
 from decsc_core.scenes import DATASETS, MissingData, Scene, SceneError, load_scene, read, scene_names, write
 
@@ -320,6 +321,17 @@ def test_train_then_use_resume_and_inspect_the_weights(decsc, tmp_path, small_ca
         "denoise", "in.npy", "no.npy", "--weights", "run/weights.safetensors", "--method", "decsc-mamba"
     )
     assert code == 2 and "these weights are of 'decsc'; use that method" in err and not (tmp_path / "no.npy").exists()
+
+
+@pytest.mark.parametrize("story, told", [
+    ({"official": "net.pth"}, "officially released"), ({}, "trained for an unknown noise case"),
+])
+def test_what_is_told_of_weights_that_do_not_say_what_they_were_trained_for(decsc, tmp_path, story, told):
+    weights.save(build(configure("qrnn3d", "tiny")), tmp_path / "w.safetensors", story)
+    np.save(tmp_path / "in.npy", clean_cube())
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", "qrnn3d", "--weights", "w.safetensors", "--record", "r.json")
+    assert code == 0 and f"w.safetensors, {told}, SHA-256" in err
+    assert json.loads((tmp_path / "r.json").read_text())["weights"]["trained_for"] is None
 
 
 def test_info_of_a_scene(decsc, tmp_path):

@@ -22,7 +22,7 @@ from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.train import TrainConfig
 
-CHOICES = ("init", "thresholds", "ridge", "fidelity", "train_shifts", "evaluations", "jacobian_penalty")
+CHOICES = ("init", "thresholds", "ridge", "fidelity", "misfit", "train_shifts", "evaluations", "jacobian_penalty")
 """Fields of `DECSCConfig` and of `TrainConfig` that may differ."""
 LOWEST = 8.0
 """How far below the best MPSNR the figure goes [dB]."""

@@ -17,8 +17,8 @@ from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.paper import label
 from decsc_core.study.train import TrainConfig
 
-REFERENCES = ("model-driven", "band-wise")
-"""The kinds of methods that learn nothing."""
+UNTRAINED = tuple(name for name, method in METHODS.items() if not method.params)
+"""The methods that learn nothing."""
 
 
 def runs_by_method(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
@@ -33,8 +33,7 @@ def runs_by_method(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
 
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
     """The best of the methods that learn nothing in each noise case: `method` and `psnr` [dB], by `case`."""
-    kinds = {name: method.kind for name, method in METHODS.items()}
-    means = rows[rows["method"].map(kinds).isin(REFERENCES)].groupby(["case", "method"], sort=False)["psnr"].mean()
+    means = rows[rows["method"].isin(UNTRAINED)].groupby(["case", "method"], sort=False)["psnr"].mean()
     best = means.loc[means.groupby("case", sort=False).idxmax()]
     return best.reset_index("method")
 
