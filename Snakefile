@@ -612,14 +612,16 @@ rule choices:
         compared_files(),
         DATA,
         DRAWING,
-        NETWORK,
+        method_files("decsc"),
         code("study/ablation.py", "study/campaign.py", "study/choices.py", "study/convergence.py"),
         notebook="notebooks/13_choices.ipynb",
     output:
         published("13_choices"),
         executed=f"{RUNS}/notebooks/13_choices.ipynb",
     params:
-        values=campaign_parameters(),
+        values=campaign_parameters(
+            cases=config["cases"], weights=from_notebooks("".join(configured_weights("decsc")))
+        ),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],

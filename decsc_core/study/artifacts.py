@@ -128,6 +128,7 @@ _PUBLISHED = {
     "13_choices": (
         ("table_choices", "table", "", "what the small networks change of the release, and what each change is worth"),
         ("fig_choices", "curves", "", "the same, evaluation by evaluation"),
+        ("table_misfit", "table", "", "how much of what the dictionaries cannot tell the image had better keep"),
     ),
     "14_comparison": (
         ("table_comparison", "table", "", "the learned methods after the same CPU time, on the same scenes"),

@@ -6,18 +6,22 @@ of `CHOICES` alone, whatever their seed and the number of their steps.
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
+from decsc_core import metrics
 from decsc_core.model import DECSC
 from decsc_core.scenes import Scene
-from decsc_core.study.convergence import TOLERANCE, radius, trace
+from decsc_core.study.convergence import TOLERANCE, Problem, radius, trace
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.train import TrainConfig
@@ -79,6 +83,27 @@ def depths(
         curves.append(curve.assign(scene=scene.name))
         largest = max(largest, float(radius(model, noisy, solution.z, shifts=1, seed=seed).max()))
     return pd.concat(curves, ignore_index=True), largest
+
+
+@torch.no_grad()
+def misfits(model: DECSC, scenes: Sequence[Scene], cases: Sequence[str], seed: int, values: Sequence[float]) -> pd.DataFrame:
+    """MPSNR with other misfits, the network as it is otherwise: with one copy, for the codes are the same.
+
+    Returns
+    -------
+    DataFrame
+        A row a value of `DECSCConfig.misfit`, a column a noise case: the mean over scenes [dB].
+    """
+    scores = []
+    for case, scene in itertools.product(cases, scenes):
+        problem = Problem(model, noisy_cube(scene, case, seed), 1)
+        z, _ = model.equilibrium(problem.layer)
+        for value in values:
+            problem.layer.model = copy.copy(model)
+            problem.layer.model.config = replace(model.config, misfit=value)
+            scores.append({"misfit": value, "case": case, "psnr": metrics.mpsnr(scene.cube, problem.image(z))})
+    means = pd.DataFrame(scores).groupby(["misfit", "case"], sort=False)["psnr"].mean().unstack()
+    return means[list(cases)]
 
 
 def table(

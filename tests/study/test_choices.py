@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from decsc_core import metrics
 from decsc_core.networks.catalog import build
 from decsc_core.study import choices
 from decsc_core.study.convergence import trace
@@ -51,6 +52,27 @@ def test_the_solver_is_followed_with_one_copy(network):
     assert set(curves["scene"]) == {"chelsea"} and 0 < radius < 10
     shallow, _ = choices.depths(network, scenes, "gauss-55", 0, 8)
     assert shallow["evaluations"].max() == network.config.solver.max_iter
+
+
+def test_other_misfits_are_tried_on_the_same_codes(network):
+    own = network.config.misfit
+    scenes = [evaluated_scene("photos", name, 20) for name in ("chelsea", "coffee")]
+    table = choices.misfits(network, scenes, ["mixture", "gauss-15"], 0, (0, own, 0.1))
+    assert list(table.index) == [0, own, 0.1] and list(table.columns) == ["mixture", "gauss-15"]
+    for value in (0, own):
+        other = build(replace(FIRST.model, misfit=value)).eval()
+        other.load_state_dict(network.state_dict())
+        for case in table:
+            found = [make_image(other, noisy_cube(scene, case, 0)) for scene in scenes]
+            assert table.loc[value, case] == pytest.approx(np.mean([metrics.mpsnr(s.cube, x) for s, x in zip(scenes, found)]), abs=1e-4)
+    assert table.loc[own, "gauss-15"] > table.loc[0, "gauss-15"] and network.config.misfit == own
+
+
+@torch.no_grad()
+def make_image(network, noisy: np.ndarray) -> np.ndarray:
+    """The network's image of a cube, by one copy."""
+    image = network(torch.from_numpy(noisy).permute(2, 0, 1)[None], [(0, 0)]).image
+    return image[0].permute(1, 2, 0).numpy()
 
 
 @pytest.fixture
