@@ -160,6 +160,15 @@ def test_shipped_weights_stay_stable_where_all_bands_have_one_noise_level(photo,
     assert metrics.mpsnr(photo[0], make("decsc", shifts=1)(noisy).cube) > 22
 
 
+def test_the_clean_bands_of_a_noisy_scene_are_kept(photo) -> None:
+    clean, noisy = photo[0], photo[1].copy()
+    noisy[..., ::4] = clean[..., ::4]
+    estimate = make("decsc", shifts=1)(noisy).cube
+    assert metrics.mpsnr(clean[..., ::4], estimate[..., ::4]) > 40
+    rest = np.arange(31) % 4 > 0
+    assert metrics.mpsnr(clean[..., rest], estimate[..., rest]) > metrics.mpsnr(clean[..., rest], noisy[..., rest]) + 8
+
+
 def test_tiles_blend_without_borders(photo) -> None:
     noisy = photo[1]
     whole = make("decsc", shifts=1)(noisy).cube
