@@ -123,8 +123,8 @@ def _tell_weights(denoiser: Denoiser) -> None:
     """Say on stderr which weights are used."""
     used = getattr(denoiser, "weights", None)
     if used is not None:
-        told = _trained_for(used.story) or "an unknown noise case"
-        origin = "officially released" if "official" in used.story else f"trained for {told}"
+        trained = f"trained for {_trained_for(used.story) or 'an unknown noise case'}"
+        origin = "officially released" if "official" in used.story else trained
         say(f"weights {used.path.name}, {origin}, SHA-256 {used.sha256[:12]}")
 
 

@@ -222,8 +222,9 @@ class Layer:
         """X, (N, B, H, W): the sum of the two parts and, where the configuration has a `misfit` e, of R.
 
         With R of variance e^2 and a band's noise of variance s^2, both Gaussian, the mean of R given Y is e^2 / (e^2 + s^2) times
-        Y - K (x) S - D * H. So a band that is nearly clean keeps its details. What exceeds `GROSS` standard deviations
-        is no misfit but a gross error, as an impulse or a stripe is, and cut down to that.
+        Y - K (x) S - D * H. So a band that is nearly clean keeps its details, but for fine texture, which `noise_levels` takes
+        for noise. What exceeds `GROSS` standard deviations is no misfit but a gross error, as an impulse or a stripe is, and
+        cut down to that.
         """
         image, misfit = sum(self.reconstruct(z)), self.model.config.misfit
         if not misfit:

@@ -2,7 +2,8 @@
 
 A YAML file maps the name of each run to what it is: `method` and `preset` (default: ``small``), and any field of
 `decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps`; `model` holds
-changed fields of the network's configuration; `start` is the name of an earlier run, of the same network or of DECSC with the other prior.
+changed fields of the network's configuration; `start` is the name of an earlier run, of a network with the same tensors or
+of DECSC with the other prior.
 """
 
 from __future__ import annotations

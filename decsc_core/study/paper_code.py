@@ -175,6 +175,6 @@ def objective(layer: Layer, z: Tensor) -> Tensor:
     -------
     Tensor, shape (N,)
     """
-    misfit = layer.weights * (layer.noisy - sum(layer.reconstruct(z))).square()
+    squares = layer.weights * (layer.noisy - sum(layer.reconstruct(z))).square()
     absolute = (theta * codes.abs() for theta, codes in zip(layer.thresholds, layer.unpack(z)))
-    return misfit.flatten(1).sum(1) / 2 + sum(part.flatten(1).sum(1) for part in absolute)
+    return squares.flatten(1).sum(1) / 2 + sum(part.flatten(1).sum(1) for part in absolute)

@@ -51,7 +51,7 @@ class DictionaryExplorer(Explorer):
         self.trace = bench.trace(**SOLVER, first=bench.windows()[0])
         self.view.take(self.trace.clean, self.trace.wavelengths)
         self.codes = self.trace.iterates[-1]
-        self.image = sum(self.trace.problem.parts(self.codes))
+        self.image = sum(self.trace.problem.parts(self.codes))  # without the misfit, which would stand in for a missing atom
         config = bench.model.config
         with self.status.busy("Every atom is taken out once"):
             self.use = {
