@@ -92,7 +92,8 @@ class Training:
         """One step of the training; returns what the log tells about it."""
         self.module.train()
         share = number / self.config.steps
-        return package._step(self.fabric, self.module, self.optimizer, self.scenes, self.config, number, share)
+        batch = package.patch_batch(self.scenes, self.config, range(number, number + 1))
+        return package._step(self.fabric, self.module, self.optimizer, batch, self.config, number, share)
 
     def validate(self) -> float:
         """MPSNR [dB] on the central 64 x 64 pixels of the validation scenes."""

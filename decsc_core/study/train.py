@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
@@ -33,6 +35,8 @@ from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
 
 VALIDATION_SIDE = 128
+LOADERS = 2
+"""Processes that draw patches while a GPU trains."""
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _PATCH, _SHIFT, _VALIDATION = range(3)
 
@@ -208,6 +212,27 @@ def patch_batch(scenes: list[Scene], config: TrainConfig, indices: Iterator[int]
     return tuple(torch.from_numpy(rearrange(np.stack(cubes), "n h w b -> n b h w")).contiguous() for cubes in (clean, noisy))
 
 
+class _Patches(Dataset):
+    """The batches by the indices of their patches, for a `DataLoader`."""
+
+    def __init__(self, scenes: list[Scene], config: TrainConfig) -> None:
+        self.scenes, self.config = scenes, config
+
+    def __getitem__(self, indices: range) -> tuple[torch.Tensor, torch.Tensor]:
+        return patch_batch(self.scenes, self.config, indices)
+
+
+def _batches(scenes: list[Scene], config: TrainConfig, fabric: Fabric, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """This process's part of the batch of each step from `step` on; for a GPU drawn ahead, by processes of their own."""
+    local = config.batch // fabric.world_size
+    starts = itertools.count(step * config.batch + fabric.global_rank * local, config.batch)
+    on_gpu = fabric.device.type == "cuda"
+    return iter(DataLoader(
+        _Patches(scenes, config), batch_size=None, sampler=(range(first, first + local) for first in starts),
+        num_workers=LOADERS if on_gpu else 0, pin_memory=on_gpu, generator=torch.Generator(),
+    ))
+
+
 def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.ndarray, np.ndarray]]:
     """Centre crops of at most 128 pixels a side and their noisy versions in each case, the same at every validation."""
     pairs = []
@@ -280,10 +305,11 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     started, saved = time.monotonic() - at.seconds, time.monotonic()
     cpu_started = time.process_time() - at.cpu_seconds
     module.train()
+    batches = _batches(scenes, config, fabric, at.step)
     finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
     while not finished:
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
-        row = _step(fabric, module, optimizer, scenes, config, at.step, share)
+        row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
         at.seconds, at.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
         finished = at.step >= config.steps if config.steps else fabric.broadcast(at.seconds) >= config.minutes * 60
@@ -359,17 +385,27 @@ def _finished(folder: Path, described: dict, resume: bool) -> bool:
     return (folder / "weights.safetensors").exists()
 
 
+class _Mixed(MixedPrecision):
+    """Mixed precision inside the network only: the noisy image, whose noise levels are read off it, stays as it is."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
 def _fabric(config: TrainConfig) -> Fabric:
     """One device, or those that torchrun hands out."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if config.batch % world:
         raise ValueError(f"batch={config.batch} cannot be shared by {world} processes; use a multiple of {world}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = {"plugins": _Mixed(config.precision, device)} if config.precision == "bf16-mixed" else {"precision": config.precision}
     fabric = Fabric(
-        accelerator="auto", devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto",
-        precision=config.precision,
+        accelerator="auto", devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto", **precision
     )
     fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     return fabric
 
 
@@ -389,11 +425,9 @@ def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, cod
     }
 
 
-def _step(fabric: Fabric, module, optimizer, scenes: list[Scene], config: TrainConfig, step: int, share: float) -> dict:
-    """One optimiser step; returns what the log tells about it."""
-    local = config.batch // fabric.world_size
-    first = step * config.batch + fabric.global_rank * local
-    clean, noisy = (cubes.to(fabric.device) for cubes in patch_batch(scenes, config, range(first, first + local)))
+def _step(fabric: Fabric, module, optimizer, batch: Sequence[torch.Tensor], config: TrainConfig, step: int, share: float) -> dict:
+    """One optimiser step with a batch of clean and noisy patches; returns what the log tells about it."""
+    clean, noisy = (cubes.to(fabric.device, non_blocking=True) for cubes in batch)
     rate = learning_rate(config, share)
     for group in optimizer.param_groups:
         group["lr"] = rate
