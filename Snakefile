@@ -187,6 +187,7 @@ if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] 
     sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
 COMPARED_CASES = trained_cases(next(iter(COMPARISON)))
 PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
+PUBLISHED_DECSC = sorted(map(str, Path("weights").glob("decsc-*.safetensors")))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
@@ -613,6 +614,7 @@ rule choices:
         DATA,
         DRAWING,
         method_files("decsc"),
+        PUBLISHED_DECSC,
         code("study/ablation.py", "study/campaign.py", "study/choices.py", "study/convergence.py"),
         notebook="notebooks/13_choices.ipynb",
     output:
@@ -620,7 +622,9 @@ rule choices:
         executed=f"{RUNS}/notebooks/13_choices.ipynb",
     params:
         values=campaign_parameters(
-            cases=config["cases"], weights=from_notebooks("".join(configured_weights("decsc")))
+            cases=config["cases"],
+            weights=from_notebooks("".join(configured_weights("decsc"))),
+            others=[from_notebooks(path) for path in PUBLISHED_DECSC],
         ),
     threads: config["threads"]
     resources:

@@ -129,9 +129,10 @@ _PUBLISHED = {
         ("table_choices", "table", "", "what the small networks change of the release, and what each change is worth"),
         ("fig_choices", "curves", "", "the same, evaluation by evaluation"),
         ("table_misfit", "table", "", "how much of what the dictionaries cannot tell the image had better keep"),
+        ("table_networks", "table", "", "DECSC's published networks side by side: for all noise or for some, small or of the paper's size"),
     ),
     "14_comparison": (
-        ("table_comparison", "table", "", "the learned methods after the same CPU time, on the same scenes"),
+        ("table_comparison", "table", "", "the learned methods after trainings of one length on each device, on the same scenes"),
         ("fig_comparison", "curves", "", "the same for every seed of training"),
     ),
     "12_report": (

@@ -106,6 +106,22 @@ def misfits(model: DECSC, scenes: Sequence[Scene], cases: Sequence[str], seed: i
     return means[list(cases)]
 
 
+def by_weights(models: Mapping[str, DECSC], scenes: Sequence[Scene], cases: Sequence[str], seed: int) -> pd.DataFrame:
+    """MPSNR of several networks, with one copy.
+
+    Returns
+    -------
+    DataFrame
+        A row a network, by its name, a column a noise case: the mean over scenes [dB].
+    """
+    scores = []
+    for (name, model), case, scene in itertools.product(models.items(), cases, scenes):
+        problem = Problem(model, noisy_cube(scene, case, seed), 1)
+        z, _ = model.equilibrium(problem.layer)
+        scores.append({"weights": name, "case": case, "psnr": metrics.mpsnr(scene.cube, problem.image(z))})
+    return pd.DataFrame(scores).groupby(["weights", "case"], sort=False)["psnr"].mean().unstack()[list(cases)]
+
+
 def table(
     by: Mapping[str, Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], radii: Mapping[str, float],
     curves: pd.DataFrame, cap: int,

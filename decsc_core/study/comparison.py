@@ -1,4 +1,4 @@
-"""The learned methods at equal cost: networks trained alike, for about the same CPU time, and scored on the same cubes."""
+"""The learned methods at equal cost: networks trained alike, for the same time on the same device, and scored on the same cubes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.networks.catalog import build, method_of
@@ -21,14 +22,27 @@ UNTRAINED = tuple(name for name, method in METHODS.items() if not method.params)
 """The methods that learn nothing."""
 
 
-def runs_by_method(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
-    """The first run of each method, and those that differ from it in the seed alone, by method."""
-    found: dict[str, list[str]] = {}
+def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
+    """The runs, those together that differ in the seed alone."""
+    groups: list[list[str]] = []
     for name, config in runs.items():
-        mine = found.setdefault(method_of(config.model), [name])
-        if name not in mine and config == replace(runs[mine[0]], seed=config.seed):
-            mine.append(name)
-    return found
+        own = next((group for group in groups if config == replace(runs[group[0]], seed=config.seed)), None)
+        if own is None:
+            groups.append([name])
+        else:
+            own.append(name)
+    return groups
+
+
+def device(story: dict) -> str:
+    """What a network was trained on: ``"CPU"``, or the name of a GPU."""
+    name = story["environment"]["device"]
+    return "CPU" if name == "cpu" else name
+
+
+def minutes(story: dict) -> float:
+    """Minutes of a training: of a core's time, or of the clock on a GPU."""
+    return story["cpu_seconds" if device(story) == "CPU" else "seconds"] / 60
 
 
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -39,15 +53,15 @@ def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(
-    by: Mapping[str, Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig],
+    groups: Sequence[Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig],
     untrained: pd.DataFrame,
 ) -> pd.DataFrame:
-    """A row a method, means over scenes and seeds of training, and one for the best of those that learn nothing.
+    """A row a training, means over scenes and its seeds, and one for the best of the methods that learn nothing.
 
     Parameters
     ----------
-    by : mapping
-        From `runs_by_method`.
+    groups : sequence of sequences
+        From `alike`.
     rows : DataFrame
         From `ablation.scores`, of all those runs and one or several noise cases.
     stories : mapping
@@ -58,18 +72,19 @@ def table(
     Returns
     -------
     DataFrame
-        `method`; `parameters`; `patches` and `cpu_minutes` of a training; `seeds`; a column a noise case, MPSNR [dB];
+        `method`; `device`, `minutes` and `patches` of a training; `parameters`; `seeds`; a column a noise case, MPSNR [dB];
         `spread`, the largest difference between two seeds in any of the cases [dB], missing with a single one.
     """
     cases, found = list(rows["case"].unique()), []
-    for method, names in by.items():
+    for names in groups:
         by_seed = rows[rows["run"].isin(names)].groupby(["case", "train_seed"], sort=False)["psnr"].mean().unstack()
         several = len(by_seed.columns) > 1
         found.append({
-            "method": label(method),
-            "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
+            "method": label(method_of(runs[names[0]].model)),
+            "device": device(stories[names[0]]).split(",")[0],
+            "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": stories[names[0]]["patches"],
-            "cpu_minutes": sum(stories[name]["cpu_seconds"] for name in names) / len(names) / 60,
+            "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
             "seeds": len(by_seed.columns),
             **by_seed.mean(axis=1)[cases],
             "spread": (by_seed.max(axis=1) - by_seed.min(axis=1)).max() if several else float("nan"),
@@ -82,35 +97,50 @@ def table(
 def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
-    one, minutes = stories[0]["training"], [story["cpu_seconds"] / 60 for story in stories]
+    one, budgets = stories[0]["training"], []
+    for name in dict.fromkeys(map(device, stories)):
+        taken = [minutes(story) for story in stories if device(story) == name]
+        least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
+        unit = "minutes of CPU time" if name == "CPU" else f"minutes on {name}"
+        budgets.append(f"{len(taken)} for {least if least == most else f'{least} to {most}'} {unit} each")
     crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (
-        f"{len(stories)} networks, each trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}, "
-        f"{min(minutes):.0f} to {max(minutes):.0f} minutes of CPU time each on {stories[0]['environment']['device']}, validation included: a small budget. "
+        f"Networks trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}, {'; '.join(budgets)}, "
+        f"validation included: small budgets. "
         f"Means over {len(traced['scenes'])} test scenes{crop}. Best without training: {best}. {describe_data(traced['dataset'])}"
     )
 
 
-def draw(by: Mapping[str, Sequence[str]], rows: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
-    """MPSNR of each method, a panel a noise case: a dot a seed of training, a bar for their mean.
+def draw(
+    groups: Sequence[Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig],
+    untrained: pd.DataFrame,
+) -> Figure:
+    """MPSNR of each method, a panel a noise case: a dot a seed of training, a bar for their mean, a colour a device.
 
-    The methods are ordered by their mean over the cases; the broken line is the best of those that learn nothing.
+    The methods are ordered by the best of their means over the cases; the broken line is the best that learns nothing.
     """
     cases = list(rows["case"].unique())
     scores = rows.groupby(["run", "case"], sort=False)["psnr"].mean().unstack()[cases]
-    means = pd.DataFrame({method: scores.loc[names].mean() for method, names in by.items()}).T
-    order = means.mean(axis=1).sort_values(ascending=False).index
+    of = [method_of(runs[names[0]].model) for names in groups]
+    on = [device(stories[names[0]]).split(",")[0] for names in groups]
+    best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
+    order = list(best.sort_values(ascending=False).index)
+    colours = dict(zip(dict.fromkeys(on), ("C0", "C2", "C3")))
     figure, axes = plt.subplots(
-        1, len(cases), figsize=(TEXT_WIDTH, 0.9 + 0.2 * len(order)), sharey=True, squeeze=False
+        1, len(cases), figsize=(TEXT_WIDTH, 1.1 + 0.2 * len(order)), sharey=True, squeeze=False
     )
     for axis, case in zip(axes[0], cases):
-        for place, method in enumerate(order):
-            axis.plot(scores.loc[by[method], case], [place] * len(by[method]), "o", markersize=3, color="C0", alpha=0.7, linestyle="none")
-            axis.plot([means.loc[method, case]] * 2, [place - 0.3, place + 0.3], color="0.2", linestyle="-", linewidth=1.5)
+        for names, method, where in zip(groups, of, on):
+            place, colour = order.index(method), colours[where]
+            axis.plot(scores.loc[names, case], [place] * len(names), "o", markersize=3, color=colour, alpha=0.7, linestyle="none")
+            axis.plot([scores.loc[names, case].mean()] * 2, [place - 0.3, place + 0.3], color=colour, linestyle="-", linewidth=1.5)
         axis.axvline(untrained.loc[case, "psnr"], color="C1", linestyle="--", linewidth=1)
         axis.set_title(case)
     axes[0, 0].set_yticks(range(len(order)), [label(method) for method in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel("MPSNR [dB]", fontsize=8)
+    handles = [Line2D([], [], color=colour, marker="o", markersize=3, label=f"trained on {where}") for where, colour in colours.items()]
+    handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return figure

@@ -340,7 +340,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     model.load_state_dict(at.best_state)
     if fabric.is_global_zero:
         data = {"train": scenes, "validation": validation_scenes}
-        story = _story(config, data, at, {**code, "device": str(fabric.device)})
+        device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
+        story = _story(config, data, at, {**code, "device": device})
         weights.save(model, done, story | ({"ancestor": ancestor} if ancestor else {}))
     return done
 

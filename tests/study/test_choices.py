@@ -68,6 +68,16 @@ def test_other_misfits_are_tried_on_the_same_codes(network):
     assert table.loc[own, "gauss-15"] > table.loc[0, "gauss-15"] and network.config.misfit == own
 
 
+def test_networks_are_scored_side_by_side(network):
+    other = build(replace(FIRST.model, misfit=0.1)).eval()
+    scenes = [evaluated_scene("photos", name, 20) for name in ("chelsea", "coffee")]
+    table = choices.by_weights({"one": network, "other": other}, scenes, ["mixture", "gauss-15"], 0)
+    assert list(table.index) == ["one", "other"] and list(table.columns) == ["mixture", "gauss-15"]
+    for name, model in (("one", network), ("other", other)):
+        found = [metrics.mpsnr(scene.cube, make_image(model, noisy_cube(scene, "gauss-15", 0))) for scene in scenes]
+        assert table.loc[name, "gauss-15"] == pytest.approx(np.mean(found), abs=1e-4)
+
+
 @torch.no_grad()
 def make_image(network, noisy: np.ndarray) -> np.ndarray:
     """The network's image of a cube, by one copy."""

@@ -43,36 +43,56 @@ def untrained() -> pd.DataFrame:
     return comparison.best_untrained(pd.DataFrame(rows, columns=["method", "case", "psnr"]))
 
 
-def test_the_first_run_of_each_method_and_its_other_seeds_are_compared(runs):
-    assert comparison.runs_by_method(runs) == {"decsc": ["decsc-0"], "qrnn3d": ["qrnn3d-0", "qrnn3d-1"]}
+def test_runs_that_differ_in_the_seed_alone_are_one(runs):
+    assert comparison.alike(runs) == [["decsc-0"], ["qrnn3d-0", "qrnn3d-1"], ["decsc-without-swin"], ["qrnn3d-longer"]]
 
 
-def test_every_run_of_this_projects_comparisons_is_compared(tmp_path):
+def test_this_projects_comparisons_are_fair(tmp_path):
     for name in ("comparison", "comparison-quick"):
         runs = campaign.read(Path(__file__).parents[2] / "campaigns" / f"{name}.yaml", tmp_path)
-        by = comparison.runs_by_method(runs)
-        assert sorted(run for names in by.values() for run in names) == sorted(runs), "a run that is not compared is trained in vain"
-        assert len({runs[names[0]].cases for names in by.values()}) == 1, "all are trained for the same noise"
+        assert len({(config.cases, config.dataset) for config in runs.values()}) == 1, "all are trained for the same noise"
+        assert not any(config.start for config in runs.values()), "all are trained from scratch"
 
 
 def test_the_best_that_learns_nothing_is_told_case_by_case(untrained):
     assert untrained.to_dict("index") == {"gauss-95": {"method": "bm4d", "psnr": 29}, "mixture": {"method": "tv", "psnr": 25.5}}
 
 
-def test_the_table_has_means_over_scenes_and_seeds(runs, rows, untrained):
-    stories = {run: {"patches": 8, "cpu_seconds": 60 * (1 + int(run[-1]))} for run in runs if run[-1] in "01"}
-    table = comparison.table(comparison.runs_by_method(runs), rows, stories, runs, untrained).set_index("method")
-    assert list(table.index) == ["DECSC", "QRNN3D", "best without training"]
-    assert table["gauss-95"].tolist() == [30, 31.5, 29] and table["mixture"].tolist() == [26, 28.5, 25.5]
-    assert table.loc["QRNN3D", ["seeds", "patches", "cpu_minutes", "spread"]].tolist() == [2, 8, 1.5, 3]
-    assert pd.isna(table.loc["DECSC", "spread"]), "a single seed has no spread"
-    assert table.loc["DECSC", "parameters"] > table.loc["QRNN3D", "parameters"] > 0
-    assert table.loc["best without training", ["parameters", "seeds", "cpu_minutes"]].isna().all()
+@pytest.fixture
+def stories() -> dict[str, dict]:
+    """DECSC's and QRNN3D's on a CPU, and another QRNN3D's on a GPU."""
+    told = {run: {"patches": 8, "seconds": 600, "cpu_seconds": 60 * (1 + int(run[-1])), "environment": {"device": "cpu"}}
+            for run in ("decsc-0", "qrnn3d-0", "qrnn3d-1")}
+    return told | {"qrnn3d-longer": {"patches": 80, "seconds": 120, "cpu_seconds": 999, "environment": {"device": "NVIDIA H200, shared"}}}
 
 
-def test_the_figure_shows_every_seed_with_the_best_method_on_top(runs, rows, untrained):
-    gauss, mixture = comparison.draw(comparison.runs_by_method(runs), rows, untrained).axes
+@pytest.fixture
+def with_gpu(rows) -> pd.DataFrame:
+    return rows[rows["run"] == "qrnn3d-0"].assign(run="qrnn3d-longer", psnr=lambda own: own["psnr"] + 9)
+
+
+GROUPS = [["decsc-0"], ["qrnn3d-0", "qrnn3d-1"], ["qrnn3d-longer"]]
+
+
+def test_the_table_has_means_over_scenes_and_seeds(runs, rows, with_gpu, stories, untrained):
+    table = comparison.table(GROUPS, pd.concat([rows, with_gpu]), stories, runs, untrained)
+    assert list(table["method"]) == ["DECSC", "QRNN3D", "QRNN3D", "best without training"]
+    assert table["gauss-95"].tolist() == [30, 31.5, 40, 29] and table["mixture"].tolist() == [26, 28.5, 36, 25.5]
+    decsc, qrnn3d, on_gpu, best = (table.loc[row] for row in range(4))
+    assert qrnn3d[["seeds", "patches", "minutes", "device", "spread"]].tolist() == [2, 8, 1.5, "CPU", 3]
+    assert on_gpu[["minutes", "device"]].tolist() == [2, "NVIDIA H200"], "minutes of the clock where a GPU did the work"
+    assert pd.isna(decsc["spread"]), "a single seed has no spread"
+    assert decsc["parameters"] > qrnn3d["parameters"] > 0
+    assert best[["parameters", "seeds", "minutes"]].isna().all()
+
+
+def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs, rows, with_gpu, stories, untrained):
+    figure = comparison.draw(GROUPS, pd.concat([rows, with_gpu]), stories, runs, untrained)
+    gauss, mixture = figure.axes
     assert [tick.get_text() for tick in gauss.get_yticklabels()] == ["QRNN3D", "DECSC"]
-    assert [list(line.get_xdata()) for line in gauss.lines if line.get_marker() == "o"] == [[31, 32], [30]]
+    dots = [line for line in gauss.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[30], [31, 32], [40]] and [line.get_ydata()[0] for line in dots] == [1, 0, 0]
+    assert dots[0].get_color() == dots[1].get_color() != dots[2].get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trained on CPU", "trained on NVIDIA H200", "best without training"]
     assert [line.get_xdata()[0] for line in mixture.lines if line.get_linestyle() == "--"] == [25.5]
     assert (gauss.get_title(), mixture.get_title()) == ("gauss-95", "mixture")
