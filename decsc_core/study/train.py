@@ -76,6 +76,9 @@ class TrainConfig:
         Steps between validations; the weights with the best validation MPSNR are kept.
     checkpoint_seconds : float
         Time between checkpoints, that is the most that an interruption can lose.
+    precision : str
+        Lightning Fabric's. On a GPU ``"32-true"`` uses TF32; ``"bf16-mixed"`` is seldom worth it: on an H200, batches of 16, the
+        networks of published size took 0.8 to 1.2 times as many patches a second with it.
     """
 
     model: Any
