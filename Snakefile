@@ -187,7 +187,7 @@ if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] 
     sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
 COMPARED_CASES = trained_cases(next(iter(COMPARISON)))
 PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
-PUBLISHED_DECSC = sorted(map(str, Path("weights").glob("decsc-*.safetensors")))
+PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]

@@ -55,6 +55,10 @@ class TrainConfig:
     start : str or None
         Weights file to start from, of a network with the same tensors as that of `model`: fine-tuning. From DECSC with the
         other prior all but the prior on the shared codes is taken. None: initial weights by `seed`.
+    kept : float
+        Share of the weights to start from that the result keeps, w = kept w_start + (1 - kept) w_trained: between two networks
+        of one ancestry there is often one with the better score of the one and the steadiness of the other (Wortsman et al.,
+        Robust fine-tuning of zero-shot models, CVPR 2022).
     seed : int
     steps, minutes : int, float or None
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
@@ -85,6 +89,7 @@ class TrainConfig:
     dataset: str = "cave"
     case: str | tuple[str, ...] = "gauss-95"
     start: str | None = None
+    kept: float = 0.0
     seed: int = 0
     steps: int | None = None
     minutes: float | None = None
@@ -104,6 +109,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give the budget either as steps or as minutes")
+        if not 0 <= self.kept < 1 or (self.kept and not self.start):
+            raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
         if self.optimizer not in OPTIMIZERS:
@@ -286,6 +293,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     _check_scenes([*scenes, *validation_scenes], config)
     pairs = validation_set(validation_scenes, config)
     model, ancestor = _initial(config)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -341,6 +349,9 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     if not at.best_state:
         raise RuntimeError(f"{folder}: the training diverged, no validation score was finite; try a smaller learning rate")
     model.load_state_dict(at.best_state)
+    if config.kept:
+        _pull_back(model, before, config.kept)
+        at.best = validate(model.eval(), pairs, fabric.device)["psnr"]
     if fabric.is_global_zero:
         data = {"train": scenes, "validation": validation_scenes}
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
@@ -364,6 +375,14 @@ def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
         raise ValueError(f"{config.start}: holds another network than the one to be trained")
     model.load_state_dict(taken, strict=False)
     return model, {"sha256": start.sha256, "story": start.story}
+
+
+@torch.no_grad()
+def _pull_back(model: nn.Module, before: dict[str, torch.Tensor], kept: float) -> None:
+    """Put the weights between those and those `before`, of which the share `kept` is kept."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(before[name].to(tensor), kept)
 
 
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:

@@ -486,6 +486,20 @@ def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, f
     assert after.story["training"]["start"] == "weights.safetensors" and str(finished) not in json.dumps(after.story)
 
 
+def test_fine_tuning_may_keep_a_share_of_what_it_started_from(tmp_path, finished):
+    before = weights.load(finished / "weights.safetensors")
+    whole = weights.load(train(config(start=str(before.path), steps=2), tmp_path / "whole", progress=False)).model.state_dict()
+    kept = weights.load(train(config(start=str(before.path), steps=2, kept=0.25), tmp_path / "kept", progress=False))
+    for name, tensor in kept.model.state_dict().items():
+        torch.testing.assert_close(tensor, 0.25 * before.model.state_dict()[name] + 0.75 * whole[name])
+    pairs = validation_set(SCENES["validation"], config())
+    assert kept.story["validation_psnr"] == pytest.approx(validate(kept.model.eval(), pairs, torch.device("cpu"))["psnr"], abs=1e-3)
+    assert kept.story["training"]["kept"] == 0.25
+    for wrong in ({"kept": 0.5}, {"kept": 1, "start": "some.safetensors"}, {"kept": -0.1, "start": "some.safetensors"}):
+        with pytest.raises(ValueError, match="^kept=.* must be at least 0 and below 1, and above 0 only with weights to start from$"):
+            config(**wrong)
+
+
 def test_fine_tuning_may_change_what_needs_no_other_tensors(tmp_path, finished):
     start = finished / "weights.safetensors"
     changed = replace(config().model, ridge=0.3)
