@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from decsc_core import weights
-from decsc_core.networks.catalog import as_method, configure, method_of, restore, sizes
+from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -56,8 +56,7 @@ def difference(config: TrainConfig, story: dict) -> str:
     Fields that came after the training count as it would have had them, their defaults. Of the weights that a training
     started from only the name of the file is told.
     """
-    told = dict(story["training"])
-    own = TrainConfig(restore(told.pop("method"), told.pop("model")), **told)
+    own = TrainConfig.from_json(story["training"])
     wanted = replace(config, start=config.start and Path(config.start).name)
     for field in fields(TrainConfig):
         one, other = getattr(own, field.name), getattr(wanted, field.name)

@@ -29,7 +29,7 @@ from decsc_core import metrics, noise, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
 from decsc_core.model import DECSCConfig, Output
 from decsc_core.model.shifts import all_shifts
-from decsc_core.networks.catalog import PRIORS, build, configure, method_of, sizes
+from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
 from decsc_core.scenes import Scene, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -130,6 +130,18 @@ class TrainConfig:
     def to_json(self) -> dict:
         """Plain types only."""
         return {"method": method_of(self.model), **asdict(self)}
+
+    @classmethod
+    def from_json(cls, told: dict) -> TrainConfig:
+        """What `to_json` told; fields that came after it have their defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such thing.
+        """
+        fields = dict(told)
+        return cls(restore(fields.pop("method", ""), fields.pop("model", {})), **fields)
 
 
 def halved(times: int) -> tuple[tuple[float, float], ...]:
@@ -285,9 +297,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     """
     folder = Path(folder)
     done = folder / "weights.safetensors"
-    described = json.loads(json.dumps(config.to_json()))
     code, fabric = environment(), _fabric(config)
-    if fabric.broadcast(_finished(folder, described, resume) if fabric.is_global_zero else None):
+    if fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None):
         return done
     scenes, validation_scenes = load(config.dataset, "train"), load(config.dataset, "validation")
     _check_scenes([*scenes, *validation_scenes], config)
@@ -297,7 +308,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        write_text(folder / "config.json", json.dumps(described, indent=1))
+        write_text(folder / "config.json", json.dumps(config.to_json(), indent=1))
 
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -396,14 +407,18 @@ def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
             raise ValueError(f"{config.dataset}: {scene.name} is {height} x {width} pixels, smaller than patch={config.patch}")
 
 
-def _finished(folder: Path, described: dict, resume: bool) -> bool:
-    """Whether `folder` holds the finished run `described`; refuse a folder that holds another run."""
+def _finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
+    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run."""
     path = folder / "config.json"
     if not path.exists():
         return False
     if not resume:
         raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
-    if json.loads(path.read_text()) != described:
+    try:
+        same = TrainConfig.from_json(json.loads(path.read_text())) == config
+    except (TypeError, ValueError):
+        same = False
+    if not same:
         raise FileExistsError(f"{folder}: holds a run with another configuration; choose another folder")
     return (folder / "weights.safetensors").exists()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from decsc_core import metrics, weights
-from decsc_core.model import SolverConfig, decsc, preset
+from decsc_core.model import DECSC, SolverConfig, decsc, preset
 from decsc_core.model.shifts import all_shifts
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
@@ -484,6 +484,31 @@ def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, f
         torch.testing.assert_close(after.model.state_dict()[name], tensor, rtol=0, atol=1e-8)
     assert after.story["ancestor"] == {"sha256": before.sha256, "story": before.story}
     assert after.story["training"]["start"] == "weights.safetensors" and str(finished) not in json.dumps(after.story)
+
+
+def test_a_run_from_before_a_field_came_is_resumed(tmp_path, finished):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    told = json.loads((folder / "config.json").read_text())
+    del told["kept"], told["model"]["misfit"]
+    (folder / "config.json").write_text(json.dumps(told))
+    own = config(model=replace(config().model, misfit=0.0))
+    assert train(own, folder, resume=True) == folder / "weights.safetensors"
+    for spoilt in ({**told, "colour": "red"}, {**told, "seed": 3}, {"method": "decsc"}, {}):
+        (folder / "config.json").write_text(json.dumps(spoilt))
+        with pytest.raises(FileExistsError, match="holds a run with another configuration"):
+            train(own, folder, resume=True)
+
+
+def test_mixed_precision_leaves_the_noisy_image_as_it_is(tmp_path, monkeypatch):
+    seen = []
+
+    def forward(self, noisy, *arguments, original=DECSC.forward):
+        seen.append((noisy.dtype, torch.is_autocast_enabled("cpu")))
+        return original(self, noisy, *arguments)
+
+    monkeypatch.setattr(DECSC, "forward", forward)
+    train(config(steps=1, precision="bf16-mixed"), tmp_path / "run", progress=False)
+    assert seen == [(torch.float32, True), (torch.float32, False)], "a step in mixed precision, a validation without"
 
 
 def test_fine_tuning_may_keep_a_share_of_what_it_started_from(tmp_path, finished):
