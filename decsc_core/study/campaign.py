@@ -82,9 +82,9 @@ def state(
 ) -> pd.DataFrame:
     """How far each run is and what came of it, from its weights or, while there are none, from its log: a row each.
 
-    `run`, `method`, `dataset`, `case`, `seed`, `start` (the run it began from, "" for none); `patches` taken so far,
-    `minutes` and `cpu_minutes` spent; `validation` [dB], the best MPSNR, at the step `best_step`; `residual`, the largest
-    relative residual at the last validation that the log tells of; `sha256` (its first 12 digits), `bytes` and `code`
+    `run`, `method`, `dataset`, `case`, `seed`, `start` (the run it began from, "" for none); `device`, "" while there are no
+    weights; `patches` taken so far, `minutes` and `cpu_minutes` spent; `validation` [dB], the best MPSNR, at the step
+    `best_step`; `residual`, the largest relative residual at the last validation that the log tells of; `sha256` (its first 12 digits), `bytes` and `code`
     (version) of the weights; `state`: finished, under way or not begun.
 
     Parameters
@@ -110,11 +110,12 @@ def state(
             "case": ", ".join(config.cases),
             "seed": config.seed,
             "start": Path(config.start).parent.name if config.start else "",
+            "device": "",
             **(results.get(name) or _progress(log)),
             "residual": residuals[-1] if residuals else float("nan"),
             "state": "finished" if name in results else "under way" if log else "not begun",
         })
-    columns = ["run", "method", "dataset", "case", "seed", "start", "patches", "minutes", "cpu_minutes", "validation",
+    columns = ["run", "method", "dataset", "case", "seed", "start", "device", "patches", "minutes", "cpu_minutes", "validation",
                "residual", "best_step", "sha256", "bytes", "code", "state"]
     return pd.DataFrame(rows, columns=columns).astype({"best_step": "Int64", "bytes": "Int64"})
 
@@ -145,6 +146,7 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
             found.setdefault(Path(start).parent.name, (ancestor["story"], ancestor["sha256"], None))
     return {
         name: {
+            "device": story["environment"].get("device", ""),
             "patches": story["patches"],
             "minutes": story["seconds"] / 60,
             "cpu_minutes": story["cpu_seconds"] / 60,

@@ -94,10 +94,11 @@ def test_weights_tell_what_their_folders_did(file, tmp_path):
     second.path.rename(shelf)
     shutil.rmtree(folder)
     after = campaign.state(runs, folder, {"second": shelf})
-    told = ["run", "patches", "minutes", "cpu_minutes", "validation", "best_step", "sha256", "code", "state"]
+    told = ["run", "device", "patches", "minutes", "cpu_minutes", "validation", "best_step", "sha256", "code", "state"]
     pd.testing.assert_frame_equal(after[told], before[told])
     assert list(after["sha256"]) == [first.sha256[:12], second.sha256[:12]] and list(after["patches"]) == [4, 4]
     assert list(after["validation"]) == [first.story["validation_psnr"], second.story["validation_psnr"]]
+    assert set(after["device"]) == {first.story["environment"]["device"]} and set(campaign.state(runs, folder)["device"]) == {""}
     assert list(after["bytes"].fillna(0)) == [0, shelf.stat().st_size]
     assert (campaign.state(runs, folder)["state"] == "not begun").all()
 
