@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from decsc_core.denoisers.registry import METHODS
+from decsc_core.networks.catalog import SIZES
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
@@ -91,7 +92,7 @@ def method_files(method):
     """The code and the weights of a method; none for the noisy cube itself."""
     if method not in METHODS:
         return []
-    return method_code(method) + (configured_weights(method) or code(f"shipped/{method}-*.safetensors"))
+    return method_code(method) + (configured_weights(method) or code(*(f"shipped/{method}-{size}-*.safetensors" for size in SIZES)))
 
 
 def campaign_of(run):

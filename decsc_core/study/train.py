@@ -304,7 +304,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     _check_scenes([*scenes, *validation_scenes], config)
     pairs = validation_set(validation_scenes, config)
     model, ancestor = _initial(config)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()} if config.kept else {}
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
