@@ -233,7 +233,7 @@ def train(
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive.")] = "small",
-    dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands.")] = "cave",
+    dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands, windows of 31 if its scenes differ.")] = "cave",
     case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -313,17 +313,16 @@ def _network(file: Path, method: str) -> Any:
 
 
 def _bands(dataset: str, patch: int) -> int:
-    """The number of bands of a data set, by the first scenes of its training and validation split."""
+    """The number of bands for a network, by the first scenes of a data set's training and validation split."""
     from decsc_core.scenes import load_scene, scene_names
+    from decsc_core.study.train import BANDS
 
     shapes = [load_scene(dataset, scene_names(dataset, split)[0]).cube.shape for split in ("train", "validation")]
-    if len({shape[2] for shape in shapes}) > 1:
-        raise Refused(f"--dataset: the scenes of {dataset} differ in their number of bands; a network takes one")
-    height, width, bands = shapes[0]
+    (height, width, bands), (*_, others) = shapes
     if min(height, width) < patch:
         what = f"a scene of {dataset} is {height} x {width} pixels"
         raise Refused(f"--dataset: {what}; training takes patches of {patch} x {patch}")
-    return bands
+    return bands if bands == others else min(bands, others, BANDS)
 
 
 @app.command()

@@ -578,15 +578,23 @@ def test_a_place_where_nothing_can_be_written_is_refused_first(decsc, arguments)
 
 
 def test_data_sets_that_no_network_fits_are_refused_before_training(decsc, tmp_path, small_cave, monkeypatch):
-    cubes = {"train": clean_cube(40, 64, 31), "validation": clean_cube(64, 64, 30)}
+    cubes = {"train": clean_cube(40, 64, 31), "validation": clean_cube(64, 64, 31)}
     monkeypatch.setattr("decsc_core.scenes.scene_names", lambda dataset, split: (split,))
     monkeypatch.setattr("decsc_core.scenes.load_scene", lambda dataset, name: Scene(cubes[name], name))
     code, _, err = decsc(*TRAIN, "--steps", 1)
-    assert code == 2 and "--dataset: the scenes of cave differ in their number of bands" in err
-    cubes["validation"] = clean_cube(64, 64, 31)
-    code, _, err = decsc(*TRAIN, "--steps", 1)
     assert code == 2 and "is 40 x 64 pixels; training takes patches of 48 x 48" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("bands, wanted", [((37, 33), 31), ((9, 7), 7), ((6, 6), 6)])
+def test_the_network_has_the_bands_of_the_data_set_or_windows_of_them(bands, wanted, decsc, monkeypatch):
+    scenes = dict(zip(("train", "validation"), (Scene(clean_cube(48, 48, count), str(count)) for count in bands)))
+    monkeypatch.setattr("decsc_core.scenes.scene_names", lambda dataset, split: (split,))
+    monkeypatch.setattr("decsc_core.scenes.load_scene", lambda dataset, name: scenes[name])
+    monkeypatch.setattr("decsc_core.study.train.load", lambda dataset, split: [scenes[split]])
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--batch", 1)
+    assert (code, err) == (0, "")
+    assert json.loads(decsc("info", "run/weights.safetensors")[1])["config"]["bands"] == wanted
 
 
 def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cave):

@@ -35,10 +35,12 @@ from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
 
 VALIDATION_SIDE = 128
+BANDS = 31
+"""Bands of the patches for a network that takes any number: at most as many as CAVE and ICVL have."""
 LOADERS = 2
 """Processes that draw patches while a GPU trains."""
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-_PATCH, _SHIFT, _VALIDATION = range(3)
+_PATCH, _SHIFT, _VALIDATION, _WINDOW = range(4)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class TrainConfig:
     ----------
     model : DECSCConfig or a peer's configuration
     dataset : str
-        A data set of the catalogue with a training and a validation split.
+        A data set of the catalogue with a training and a validation split. Of scenes with more bands than the network, or than
+        `BANDS` if it takes any number, patches and validation have windows of adjacent bands, drawn at random.
     case : str or tuple of str
         A noise case, or several: each patch then draws one of them, and validation takes them all.
     start : str or None
@@ -126,6 +129,11 @@ class TrainConfig:
     def cases(self) -> tuple[str, ...]:
         """The noise cases, also if it is a single one."""
         return (self.case,) if isinstance(self.case, str) else self.case
+
+    @property
+    def bands(self) -> int:
+        """The most bands of a patch."""
+        return getattr(self.model, "bands", None) or BANDS
 
     def to_json(self) -> dict:
         """Plain types only."""
@@ -219,12 +227,20 @@ class _Progress:
     best_state: dict = field(default_factory=dict)
 
 
+def band_window(cube: np.ndarray, bands: int, rng: np.random.Generator) -> np.ndarray:
+    """As many adjacent bands of (H, W, B), drawn where there are more; nothing is drawn for a cube that has no more."""
+    if cube.shape[2] <= bands:
+        return cube
+    first = rng.integers(cube.shape[2] - bands + 1)
+    return cube[:, :, first : first + bands]
+
+
 def patch_batch(scenes: list[Scene], config: TrainConfig, indices: Iterator[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Clean and noisy patches (N, B, patch, patch), one of the eight flips and rotations each, a seeded draw an index."""
     clean, noisy = [], []
     for index in indices:
         rng = np.random.default_rng((config.seed, _PATCH, index))
-        cube = scenes[rng.integers(len(scenes))].cube
+        cube = band_window(scenes[rng.integers(len(scenes))].cube, config.bands, rng)
         top, left = (rng.integers(side - config.patch + 1) for side in cube.shape[:2])
         patch = np.rot90(cube[top : top + config.patch, left : left + config.patch], rng.integers(4))
         patch = np.ascontiguousarray(patch[::-1] if rng.integers(2) else patch)
@@ -256,10 +272,14 @@ def _batches(scenes: list[Scene], config: TrainConfig, fabric: Fabric, step: int
 
 
 def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Centre crops of at most 128 pixels a side and their noisy versions in each case, the same at every validation."""
+    """Centre crops of at most 128 pixels a side and their noisy versions in each case, the same at every validation.
+
+    Scenes with more bands than a patch have one window of them for each case.
+    """
     pairs = []
-    for case, (number, scene) in itertools.product(config.cases, enumerate(scenes)):
-        cube = centre(scene.cube, VALIDATION_SIDE)
+    for (place, case), (number, scene) in itertools.product(enumerate(config.cases), enumerate(scenes)):
+        window = band_window(scene.cube, config.bands, np.random.default_rng((config.seed, _WINDOW, number, place)))
+        cube = centre(window, VALIDATION_SIDE)
         pairs.append((cube, noise.add_noise(cube, case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
     return pairs
 
@@ -398,11 +418,12 @@ def _pull_back(model: nn.Module, before: dict[str, torch.Tensor], kept: float) -
 
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
     """Raise ValueError for the first scene that cannot give patches to this network."""
+    own = getattr(config.model, "bands", None)
+    wanted = own or min(scenes[0].cube.shape[2], BANDS)
     for scene in scenes:
         height, width, bands = scene.cube.shape
-        wanted = getattr(config.model, "bands", None)
-        if wanted and bands != wanted:
-            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, the network {wanted}")
+        if min(bands, config.bands) != wanted:
+            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, {'the network' if own else scenes[0].name} {wanted}")
         if min(height, width) < config.patch:
             raise ValueError(f"{config.dataset}: {scene.name} is {height} x {width} pixels, smaller than patch={config.patch}")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from decsc_core import metrics, weights
 from decsc_core.model import DECSC, SolverConfig, decsc, preset
 from decsc_core.model.shifts import all_shifts
+from decsc_core.networks.catalog import configure
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
 from decsc_core.study import train as module
@@ -468,6 +469,51 @@ def test_scenes_that_do_not_fit_are_refused(tmp_path):
         train(config(patch=19), tmp_path / "a", progress=False)
     with pytest.raises(ValueError, match="^synthetic: hills has 4 bands, the network 5$"):
         train(config(model=preset("tiny", bands=5)), tmp_path / "b", progress=False)
+
+
+def test_networks_for_any_number_of_bands_need_as_many_in_all_scenes(tmp_path, scenes, monkeypatch):
+    monkeypatch.setitem(scenes, "validation", [Scene(smooth_scene("plain", 18, 20, 3).cube[..., :3], "plain")])
+    with pytest.raises(ValueError, match="^synthetic: plain has 3 bands, hills 4$"):
+        train(config(model=configure("qrnn3d", "tiny"), evaluations=(20, 20)), tmp_path / "a", progress=False)
+
+
+# Windows of bands
+
+
+def numbered_bands(bands: int, name: str = "ramp") -> Scene:
+    """A scene each of whose bands has its own value."""
+    return Scene(np.broadcast_to(np.arange(bands, dtype=np.float32) / bands, (16, 16, bands)).copy(), name)
+
+
+@pytest.mark.parametrize("model, width", [(preset("tiny", bands=4), 4), (configure("qrnn3d", "tiny"), 31)])
+def test_of_scenes_with_more_bands_patches_have_adjacent_ones_from_everywhere(model, width):
+    scenes = [numbered_bands(40), numbered_bands(36)]
+    clean, noisy = patch_batch(scenes, config(model=model), range(600))
+    assert clean.shape == noisy.shape == (600, width, 12, 12)
+    drawn = clean[:, :, 0, 0].numpy()
+    firsts = set()
+    for bands in drawn:
+        count = 40 if np.allclose(np.diff(bands), 1 / 40) else 36
+        assert np.allclose(np.diff(bands), 1 / count)
+        firsts.add((count, round(bands[0] * count)))
+    assert {first for count, first in firsts if count == 40} >= {0, 40 - width}
+    assert {first for count, first in firsts if count == 36} >= {0, 36 - width}
+
+
+def test_validation_takes_a_window_for_each_case_and_scene_the_same_every_time():
+    made = config(case=["gauss-15", "gauss-55", "corr"])
+    scenes = [numbered_bands(40, "a"), numbered_bands(36, "b")]
+    pairs = validation_set(scenes, made)
+    firsts = [clean[0, 0, 0] for clean, _ in pairs]
+    assert all(clean.shape == noisy.shape == (16, 16, 4) for clean, noisy in pairs)
+    assert len(set(firsts)) > 3
+    assert firsts == [clean[0, 0, 0] for clean, _ in validation_set(scenes, made)]
+
+
+def test_a_network_is_trained_on_scenes_of_various_numbers_of_bands(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load", lambda dataset, split: [numbered_bands(9, "a"), numbered_bands(6, "b")])
+    loaded = weights.load(train(config(), tmp_path / "run", progress=False))
+    assert loaded.model.config.bands == BANDS and loaded.story["validation_psnr"] > 0
 
 
 def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
