@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +20,7 @@ from decsc_core import cli, metrics, weights
 from decsc_core.denoisers import Denoiser, Estimate, Record
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.describe import is_here
-from decsc_core.networks.catalog import build, configure
+from decsc_core.networks.catalog import LEARNED, build, configure, sizes
 from decsc_core.noise import add_noise
 from decsc_core.scenes import DATASETS, MissingData, Scene, SceneError, load_scene, read, scene_names, write
 
@@ -436,6 +437,12 @@ def test_version_and_help(decsc):
 # mistakes: one line, exit code 2, nothing written
 
 DENOISE = ("denoise", "good.npy", "out.npy")
+def test_the_help_of_train_names_every_size_of_every_network(decsc):
+    told = re.sub(r"-\s+", "-", decsc("train", "--help")[1])  # lines are broken at hyphens
+    words = set(re.findall(r"[a-z0-9-]+", told))
+    assert {size for method in LEARNED for size in sizes(method)} <= words
+
+
 TRAIN = ("train", "--out", "run", "--preset", "tiny")
 MISTAKES = {
     "no command": ((), ["Missing command"]),

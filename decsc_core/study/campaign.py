@@ -19,6 +19,7 @@ import yaml
 
 from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
+from decsc_core.study.provenance import device
 from decsc_core.study.train import RECIPES, TrainConfig, train
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
@@ -146,7 +147,7 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
             found.setdefault(Path(start).parent.name, (ancestor["story"], ancestor["sha256"], None))
     return {
         name: {
-            "device": story["environment"].get("device", ""),
+            "device": device(story["environment"]),
             "patches": story["patches"],
             "minutes": story["seconds"] / 60,
             "cpu_minutes": story["cpu_seconds"] / 60,

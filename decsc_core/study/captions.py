@@ -10,7 +10,7 @@ import pandas as pd
 from decsc_core.scenes import DATASETS
 from decsc_core.study.evaluate import AS_IS, sidecar
 from decsc_core.study.paper import METHODS, RECONSTRUCTED, label
-from decsc_core.study.provenance import environment
+from decsc_core.study.provenance import device, environment
 
 CASES = {
     "gauss-15": "non-i.i.d. Gaussian noise, σ in [0, 15]",
@@ -73,9 +73,9 @@ def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
 
 def _training(story: Mapping) -> str:
     """Scenes, noise, seed and device of a training."""
-    training, device = story["training"], story["environment"].get("device", "an unknown device")
-    scenes = DATASETS[training["dataset"]].title
-    return f"{scenes} with {describe_noise(training['case'])}, seed {training['seed']}, on {device}"
+    training, scenes = story["training"], DATASETS[story["training"]["dataset"]].title
+    where = device(story["environment"]) or "an unknown device"
+    return f"{scenes} with {describe_noise(training['case'])}, seed {training['seed']}, on {where}"
 
 
 def _budgets(story: Mapping) -> list[str]:

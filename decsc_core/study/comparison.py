@@ -16,6 +16,7 @@ from decsc_core.scenes import DATASETS
 from decsc_core.study.captions import describe_data, describe_noise
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.paper import label
+from decsc_core.study.provenance import device
 from decsc_core.study.train import TrainConfig
 
 UNTRAINED = tuple(name for name, method in METHODS.items() if not method.params)
@@ -34,15 +35,9 @@ def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
     return groups
 
 
-def device(story: dict) -> str:
-    """What a network was trained on: ``"CPU"``, or the name of a GPU."""
-    name = story["environment"]["device"]
-    return "CPU" if name == "cpu" else name
-
-
 def minutes(story: dict) -> float:
     """Minutes of a training: of a core's time, or of the clock on a GPU."""
-    return story["cpu_seconds" if device(story) == "CPU" else "seconds"] / 60
+    return story["cpu_seconds" if device(story["environment"]) == "CPU" else "seconds"] / 60
 
 
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +76,7 @@ def table(
         several = len(by_seed.columns) > 1
         found.append({
             "method": label(method_of(runs[names[0]].model)),
-            "device": device(stories[names[0]]).split(",")[0],
+            "device": device(stories[names[0]]["environment"]).split(",")[0],
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": stories[names[0]]["patches"],
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
@@ -98,8 +93,9 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, budgets = stories[0]["training"], []
-    for name in dict.fromkeys(map(device, stories)):
-        taken = [minutes(story) for story in stories if device(story) == name]
+    devices = [device(story["environment"]) for story in stories]
+    for name in dict.fromkeys(devices):
+        taken = [minutes(story) for story, own in zip(stories, devices) if own == name]
         least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
         unit = "minutes of CPU time" if name == "CPU" else f"minutes on {name}"
         budgets.append(f"{len(taken)} for {least if least == most else f'{least} to {most}'} {unit} each")
@@ -123,7 +119,7 @@ def draw(
     cases = list(rows["case"].unique())
     scores = rows.groupby(["run", "case"], sort=False)["psnr"].mean().unstack()[cases]
     of = [method_of(runs[names[0]].model) for names in groups]
-    on = [device(stories[names[0]]).split(",")[0] for names in groups]
+    on = [device(stories[names[0]]["environment"]).split(",")[0] for names in groups]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
     colours = dict(zip(dict.fromkeys(on), ("C0", "C2", "C3")))

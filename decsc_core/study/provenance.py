@@ -40,3 +40,9 @@ def environment() -> dict:
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in ("torch", "numpy", "scikit-image")},
     }
+
+
+def device(environment: dict) -> str:
+    """What a network was trained on, by its story's `environment`: ``"CPU"``, the name of a GPU, or "" if it is not told."""
+    name = environment.get("device", "")
+    return "CPU" if name == "cpu" else name

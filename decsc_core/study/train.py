@@ -6,6 +6,7 @@ equals one that was not: bit for bit on a CPU when the budget is in steps. Sever
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -138,6 +139,10 @@ class TrainConfig:
     def to_json(self) -> dict:
         """Plain types only."""
         return {"method": method_of(self.model), **asdict(self)}
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that differ between configurations, for the names of folders."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
 
     @classmethod
     def from_json(cls, told: dict) -> TrainConfig:
@@ -399,6 +404,8 @@ def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     model = build(config.model, torch.Generator().manual_seed(config.seed))
     own, taken = model.state_dict(), start.model.state_dict()
     if {start.method, method_of(config.model)} == PRIORS.keys():
+        if config.kept:
+            raise ValueError(f"{config.start}: has the other prior, so there is no whole network of which to keep kept={config.kept}; leave kept out")
         own, taken = (
             {name: tensor for name, tensor in state.items() if not name.startswith("prior_shared.")} for state in (own, taken)
         )

@@ -19,6 +19,7 @@ import torch
 from decsc_core import weights
 from decsc_core.scenes import Scene
 from decsc_core.study import campaign, train as training
+from decsc_core.study.provenance import device
 
 RUNS = """
 first: {method: decsc, preset: tiny, patches: 4, batch: 2, patch: 12, validate_every: 1, model: {bands: 4, depth: 1}}
@@ -98,7 +99,7 @@ def test_weights_tell_what_their_folders_did(file, tmp_path):
     pd.testing.assert_frame_equal(after[told], before[told])
     assert list(after["sha256"]) == [first.sha256[:12], second.sha256[:12]] and list(after["patches"]) == [4, 4]
     assert list(after["validation"]) == [first.story["validation_psnr"], second.story["validation_psnr"]]
-    assert set(after["device"]) == {first.story["environment"]["device"]} and set(campaign.state(runs, folder)["device"]) == {""}
+    assert set(after["device"]) == {device(first.story["environment"])} and set(campaign.state(runs, folder)["device"]) == {""}
     assert list(after["bytes"].fillna(0)) == [0, shelf.stat().st_size]
     assert (campaign.state(runs, folder)["state"] == "not begun").all()
 

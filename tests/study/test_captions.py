@@ -36,7 +36,7 @@ def test_the_budget_comes_from_the_story_of_the_weights():
         "CAVE",
         "95 minutes",
         "22,000 patches",
-        "cpu",
+        "CPU",
     ):
         assert part in text
     assert "22,001" in captions.describe_weights([("decsc", WEIGHTS | {"story": STORY | {"patches": 22_001}})])

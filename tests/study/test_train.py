@@ -239,18 +239,18 @@ def test_a_budget_in_minutes_stops_by_the_clock(tmp_path):
 
 
 def test_minutes_count_over_resumed_parts(tmp_path, monkeypatch):
-    made = config(steps=None, minutes=2 / 60, validate_every=1000)
+    made = config(steps=None, minutes=1, validate_every=1000)
     with monkeypatch.context() as patched:
         interrupt_at(patched, 3)
         with pytest.raises(KeyboardInterrupt):
             train(made, tmp_path / "run", progress=False)
     checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=False)
-    checkpoint["progress"]["seconds"] = 1.9
+    checkpoint["progress"]["seconds"] = 59.9
     torch.save(checkpoint, tmp_path / "run" / "checkpoint.pt")
     train(made, tmp_path / "run", resume=True, progress=False)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == list(range(1, len(log) + 1))
-    assert log[3]["seconds"] > 1.9 and log[-1]["seconds"] >= 2
+    assert log[3]["seconds"] > 59.9 and log[-1]["seconds"] >= 60
 
 
 # Resuming
@@ -451,6 +451,12 @@ def test_recipes():
         training("decsc", "huge", steps=1)
 
 
+def test_digests_differ_where_trainings_do():
+    assert config().digest() == TrainConfig.from_json(json.loads(json.dumps(config().to_json()))).digest()
+    others = [config(), config(seed=1), config(clip=1.0), config(model=preset("tiny", bands=5)), config(case=["gauss-55"])]
+    assert len({other.digest() for other in others}) == len(others)
+
+
 @pytest.mark.parametrize("fields, message", [
     ({"steps": None}, "give the budget either as steps or as minutes"),
     ({"minutes": 1.0}, "give the budget either as steps or as minutes"),
@@ -590,6 +596,13 @@ def test_a_network_with_the_other_prior_takes_over_all_but_the_prior(tmp_path, f
     assert names == {name for name in taken if not name.startswith("prior_shared.")}
     for name in names:
         torch.testing.assert_close(own[name], taken[name], rtol=0, atol=1e-8)
+
+
+def test_nothing_is_kept_of_a_network_with_the_other_prior(tmp_path, finished):
+    other = config(start=str(finished / "weights.safetensors"), kept=0.25)
+    with pytest.raises(ValueError, match="weights.safetensors: has the other prior, so there is no whole network of which to keep kept=0.25; leave kept out$"):
+        train(replace(other, model=replace(other.model, prior="vmamba")), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_of_another_network_are_no_start(tmp_path, finished):
