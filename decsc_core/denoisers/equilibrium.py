@@ -93,13 +93,13 @@ class Equilibrium(Denoiser):
         for first in range(0, len(self.shifts), at_once):
             chunk: list[Shift] = self.shifts[first : first + at_once]
             output = model(image, chunk)
-            mean += output.image * len(chunk)
-            square += (output.spread**2 + output.image**2) * len(chunk)
+            mean += output.parts * len(chunk)
+            square += (output.spread**2 + output.parts**2) * len(chunk)
             outputs.append(output)
             bar.update(len(chunk))
         mean, square = mean / len(self.shifts), square / len(self.shifts)
         deviation = (square - mean**2).clamp_min(0).sqrt()
-        arrays = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (mean, deviation))
+        arrays = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (model.with_misfit(mean, image), deviation))
         return *arrays, _record(outputs)
 
 

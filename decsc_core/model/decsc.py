@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decsc_core import deq
+from decsc_core.model import misfit
 from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
 from decsc_core.model.shifts import Shift, all_shifts, crop_shifts, split_shifts, spread_shifts
@@ -65,8 +66,8 @@ class DECSCConfig:
         The data term |Y - X|^2 of Eq. (5), right for noise of one level; or, for bands of different noise levels, the sum over
         bands of w_b |Y_b - X_b|^2 with the `band_weights` of the noisy image.
     misfit : float
-        Standard deviation [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R; its
-        posterior mean, given the noisy image and the noise level of each band, goes into the image (`Layer.image`).
+        Scale e [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R, mostly smooth; its
+        posterior mean, given the noisy image and the noise level of each band, goes into the image (`DECSC.with_misfit`).
         0 is the paper and the release.
     gradient : {"phantom", "implicit", "unrolled"}
         Phantom gradient over the evaluations in `phantom`; exact implicit gradient (Eq. 17); or no equilibrium at all:
@@ -219,33 +220,24 @@ class Layer:
         return shared, self.model.unshared.synthesise(H, self.size, "reconstruction")
 
     def image(self, z: Tensor) -> Tensor:
-        """X, (N, B, H, W): the sum of the two parts and, where the configuration has a `misfit` e, of R.
-
-        With R of variance e^2 and a band's noise of variance s^2, both Gaussian, the mean of R given Y is e^2 / (e^2 + s^2) times
-        Y - K (x) S - D * H. So a band that is nearly clean keeps its details, but for fine texture, which `noise_levels` takes
-        for noise. What exceeds `GROSS` standard deviations is no misfit but a gross error, as an impulse or a stripe is, and
-        cut down to that.
-        """
-        image, misfit = sum(self.reconstruct(z)), self.model.config.misfit
-        if not misfit:
-            return image
-        deviation = noise_levels(self.noisy).square().add(misfit**2).sqrt()[..., None, None]
-        rest = ((self.noisy - image) / deviation).clamp(-GROSS, GROSS)
-        return image + misfit**2 / deviation * rest
+        """K (x) S + D * H, (N, B, H, W): the sum of the two parts."""
+        return sum(self.reconstruct(z))
 
 
 class Output(NamedTuple):
     """What a forward pass returns.
 
-    image : (N, B, H, W), the mean over shifts. spread : the same shape, standard deviation over shifts (0 for one shift).
+    image : (N, B, H, W), the estimate. spread : the same shape, standard deviation over shifts (0 for one shift).
     solution : the solver's evidence, one row a copy, shift-major; None when `gradient` is ``"unrolled"``.
     jacobian : the penalty of `deq.jacobian_penalty` at the solution, if it was asked for.
+    parts : (N, B, H, W), the mean of K (x) S + D * H over shifts, which `image` is without a misfit.
     """
 
     image: Tensor
     spread: Tensor
     solution: deq.Solution | None
     jacobian: Tensor | None = None
+    parts: Tensor | None = None
 
 
 class DECSC(nn.Module):
@@ -348,10 +340,16 @@ class DECSC(nn.Module):
         z, solution = self.equilibrium(layer, solver)
         copies = crop_shifts(layer.image(z), tuple(noisy.shape[-2:]), config.stride, shifts)
         jacobian = None if probe is None else deq.jacobian_penalty(layer, z, probe)
-        return Output(copies.mean(0), copies.std(0, unbiased=False), solution, jacobian)
+        parts = copies.mean(0)
+        return Output(self.with_misfit(parts, noisy), copies.std(0, unbiased=False), solution, jacobian, parts)
+
+    def with_misfit(self, parts: Tensor, noisy: Tensor) -> Tensor:
+        """X of the parts K (x) S + D * H of a noisy image, all (N, B, H, W): where the configuration has a `misfit`, R's mean is added."""
+        e = self.config.misfit
+        return parts + misfit.posterior_mean(noisy - parts, noise_levels(noisy), e) if e else parts
 
 
-NOISE_FLOOR, MEAN_WEIGHT, GROSS = 0.05, 0.45, 3.0
+NOISE_FLOOR, MEAN_WEIGHT = 0.05, 0.45
 
 
 @torch.no_grad()

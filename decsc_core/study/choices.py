@@ -99,8 +99,8 @@ def misfits(model: DECSC, scenes: Sequence[Scene], cases: Sequence[str], seed: i
         problem = Problem(model, noisy_cube(scene, case, seed), 1)
         z, _ = model.equilibrium(problem.layer)
         for value in values:
-            problem.layer.model = copy.copy(model)
-            problem.layer.model.config = replace(model.config, misfit=value)
+            problem.model = copy.copy(model)
+            problem.model.config = replace(model.config, misfit=value)
             scores.append({"misfit": value, "case": case, "psnr": metrics.mpsnr(scene.cube, problem.image(z))})
     means = pd.DataFrame(scores).groupby(["misfit", "case"], sort=False)["psnr"].mean().unstack()
     return means[list(cases)]

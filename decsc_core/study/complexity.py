@@ -66,7 +66,7 @@ def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1)
     layer = Layer(model, split_shifts(image, config.kernel, config.stride, chosen))
     with torch.no_grad():
         z = layer.initial()
-    ends = _count(layer.initial) + _count(lambda: layer.image(z))
+    ends = _count(layer.initial) + _count(lambda: layer.image(z)) + _count(lambda: model.with_misfit(image, image))
     return ends + evaluations * _count(lambda: layer(z))
 
 

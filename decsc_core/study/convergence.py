@@ -56,19 +56,20 @@ class Problem:
                 f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}"
             )
         self.model, self.size, self.shifts = model, noisy.shape[:2], spread_shifts(config.stride, shifts)
-        image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
+        self.noisy = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
         with torch.no_grad():
-            self.layer = Layer(model, split_shifts(image, config.kernel, config.stride, self.shifts))
+            self.layer = Layer(model, split_shifts(self.noisy, config.kernel, config.stride, self.shifts))
 
     @torch.no_grad()
     def parts(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The shared and the unshared part of the image of the codes `z` (copies, d), Eq. (2): two cubes (H, W, B)."""
-        return tuple(self._cube(part) for part in self.layer.reconstruct(z.to(self.layer.noisy)))
+        return tuple(_cube(self._mean(part)) for part in self.layer.reconstruct(z.to(self.noisy)))
 
     @torch.no_grad()
     def image(self, z: Tensor) -> np.ndarray:
         """The image of the codes `z` (copies, d), as the network returns it: a cube (H, W, B)."""
-        return self._cube(self.layer.image(z.to(self.layer.noisy)))
+        parts = self._mean(self.layer.image(z.to(self.noisy)))
+        return _cube(self.model.with_misfit(parts, self.noisy))
 
     @torch.no_grad()
     def contribution(self, z: Tensor, dictionary: str, atom: int) -> np.ndarray:
@@ -82,12 +83,16 @@ class Problem:
         alone = torch.zeros_like(codes)
         alone[:, atom] = codes[:, atom]
         kernels = model.unshared if dictionary == "D" else model.shared
-        return self._cube(kernels.synthesise(alone, layer.size, "reconstruction"))
+        return _cube(self._mean(kernels.synthesise(alone, layer.size, "reconstruction")))
 
-    def _cube(self, copies: Tensor) -> np.ndarray:
-        """The mean over shifted copies (copies, B, H', W'), as a cube (H, W, B)."""
-        image = crop_shifts(copies, self.size, self.model.config.stride, self.shifts).mean(0)[0]
-        return rearrange(image.cpu().numpy(), "b h w -> h w b")
+    def _mean(self, copies: Tensor) -> Tensor:
+        """The mean over shifted copies (copies, B, H', W'): (1, B, H, W)."""
+        return crop_shifts(copies, self.size, self.model.config.stride, self.shifts).mean(0)
+
+
+def _cube(image: Tensor) -> np.ndarray:
+    """(1, B, H, W) -> (H, W, B)."""
+    return rearrange(image.cpu().numpy(), "1 b h w -> h w b")
 
 
 def trace(

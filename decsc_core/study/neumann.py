@@ -100,7 +100,7 @@ class Gradients:
             codes = attach(layer)
             images = layer.image(codes)
             images = crop_shifts(images, self.problem.size, self.model.config.stride, self.problem.shifts)
-            loss = F.mse_loss(images.mean(0), self.clean)
+            loss = F.mse_loss(self.model.with_misfit(images.mean(0), self.problem.noisy), self.clean)
         parts = torch.autograd.grad(loss, list(self.model.parameters()), materialize_grads=True, allow_unused=True)
         return torch.cat([part.flatten() for part in parts]), sum(held.values()) / 1e6
 

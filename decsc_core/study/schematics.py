@@ -60,7 +60,7 @@ def passes(model: DECSC, clean: Tensor, noisy: Tensor) -> pd.DataFrame:
     with torch.enable_grad():
         layer = _Recorded(model, noisy)
         z, _ = model.equilibrium(layer)
-        loss = (layer.image(z) - clean).square().mean()
+        loss = (model.with_misfit(layer.image(z), noisy) - clean).square().mean()
         reached = [result for result in layer.results if result.requires_grad]
         slopes = iter(torch.autograd.grad(loss, reached))
     return pd.DataFrame(
