@@ -112,21 +112,6 @@ def test_the_network_adds_it_to_the_mean_of_its_parts():
     assert torch.equal(found.spread, without.spread)
 
 
-@torch.no_grad()
-def test_it_is_the_same_however_many_copies_are_solved_at_once(monkeypatch):
-    from decsc_core.denoisers import equilibrium
-    from decsc_core.weights import Weights
-
-    model = tuned().float()
-    noisy = (0.5 + noise(20, 17))[0].permute(1, 2, 0).float().numpy()
-    cubes = []
-    for memory in (1, 2**31):
-        monkeypatch.setattr(equilibrium, "CPU_BYTES", memory)
-        denoiser = equilibrium.Equilibrium(Weights("decsc", model, {}, "", None), device="cpu", tile=64)
-        cubes.append(denoiser(noisy).cube)
-    np.testing.assert_allclose(cubes[0], cubes[1], rtol=0, atol=1e-4)
-
-
 def test_the_paper_has_no_misfit_and_the_small_sizes_have_one():
     assert [preset(name).misfit for name in ("paper", "small", "tiny")] == [0, 0.015, 0.015]
 
