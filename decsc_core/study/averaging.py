@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
@@ -39,13 +38,13 @@ def study(model: DECSC, scenes: Sequence[Scene], case: str, seed: int) -> pd.Dat
     rows = []
     for scene in scenes:
         noisy = rearrange(torch.from_numpy(noisy_cube(scene, case, seed)), "h w b -> 1 b h w").to(model.shared_threshold)
-        total, spent = np.zeros(scene.cube.shape), 0.0
+        total, spent = torch.zeros_like(noisy), 0.0
         for averaged, shift in enumerate(spread_shifts(stride, stride**2), 1):
             started = time.process_time()
-            image = model(noisy, [shift]).image[0]
+            total += model(noisy, [shift]).parts
             spent += time.process_time() - started
-            total += rearrange(image, "b h w -> h w b").cpu().numpy()
-            psnr = metrics.mpsnr(scene.cube, (total / averaged).astype(np.float32))
+            image = rearrange(model.with_misfit(total / averaged, noisy), "1 b h w -> h w b").cpu().numpy()
+            psnr = metrics.mpsnr(scene.cube, image)
             rows.append({"scene": scene.name, "averaged": averaged, "psnr": psnr, "cpu_seconds": spent})
     return pd.DataFrame(rows)
 
