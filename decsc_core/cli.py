@@ -105,7 +105,7 @@ def denoise(
     with blaming():
         scene = read(source)
     with blaming(f"--method {method}", str(weights)):
-        denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, sigma=sigma, device=device.value)
+        denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, sigma=sigma, device=device.value, bands=scene.cube.shape[2])
     _tell_weights(denoiser)
     started = time.perf_counter()
     with blaming(str(source)):

@@ -25,6 +25,9 @@ from decsc_core.networks.catalog import LEARNED, PRIORS, build, method_of, modul
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of the weights that come with the package."""
 
+CAMERA_BANDS = 31
+"""Bands of the multispectral cameras of CAVE and ICVL."""
+
 DESCRIPTION = "decsc"
 """Metadata entry of a weights file: JSON with `method` and `config`, which rebuild the network, and `story`."""
 
@@ -117,8 +120,16 @@ def _pickled(path: Path) -> bool:
     return first.startswith((b"PK", b"\x80\x02")) and first[8:] != b"{"  # there begin the words of safetensors, whatever their number before
 
 
-def shipped(method: str, preset: str | None = None) -> Path:
+def shipped(method: str, preset: str | None = None, bands: int | None = None) -> Path:
     """The weights of `method` that come with the package, by default of the largest preset there is.
+
+    Cubes of more bands than `CAMERA_BANDS` are taken for those of imaging spectrometers: for them there may be weights that were
+    fine-tuned on remote-sensing scenes.
+
+    Parameters
+    ----------
+    bands : int, optional
+        Bands of the cubes that are to be denoised.
 
     Raises
     ------
@@ -128,8 +139,10 @@ def shipped(method: str, preset: str | None = None) -> Path:
     wanted = [preset] if preset else ["paper", "small", "tiny"]
     for size in wanted:
         found = sorted(SHIPPED.glob(f"{method}-{size}-*.safetensors"))
+        remote = [path for path in found if path.stem.endswith("-remote")]
+        others = [path for path in found if path not in remote]
         if found:
-            return found[0]
+            return [*remote, *others][0] if (bands or 0) > CAMERA_BANDS else [*others, *remote][0]
     there = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors"))) or "none"
     size = f" of preset {preset!r}" if preset else ""
     raise WeightsError(f"no weights{size} come with the package for {method!r} (there: {there}); train some with decsc train")

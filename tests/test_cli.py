@@ -184,6 +184,13 @@ def test_denoise_real_hyperion_scene_of_128_bands(decsc, tmp_path, shared):
     assert error(out, clean) < 0.5 * error(noisy, clean)
 
 
+@pytest.mark.parametrize("bands, file", [(31, "decsc-small-all"), (32, "decsc-small-remote")])
+def test_cubes_of_imaging_spectrometers_have_weights_of_their_own(decsc, tmp_path, bands, file):
+    np.save(tmp_path / "in.npy", clean_cube(13, 12, bands))
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--shifts", 1)
+    assert code == 0 and err.startswith(f"decsc: weights {file}.safetensors, trained for gauss-15, ")
+
+
 class Scripted(Denoiser):
     """Halves the cube, or spoils it, and returns given records."""
 

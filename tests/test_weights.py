@@ -164,6 +164,10 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
     assert weights.shipped("decsc").stem == "decsc-small-gauss-95"
     assert weights.shipped("decsc", "tiny").stem == "decsc-tiny-gauss-95"
     assert weights.shipped("decsc-mamba").stem == "decsc-mamba-paper-gauss-95"
+    (tmp_path / "decsc-small-remote.safetensors").touch()
+    assert weights.shipped("decsc").stem == weights.shipped("decsc", bands=31).stem == "decsc-small-gauss-95"
+    assert weights.shipped("decsc", bands=32).stem == weights.shipped("decsc", "small", 200).stem == "decsc-small-remote"
+    assert weights.shipped("decsc", "tiny", 200).stem == "decsc-tiny-gauss-95"
     with pytest.raises(WeightsError, match="^no weights of preset 'paper' come with the package for 'decsc'"):
         weights.shipped("decsc", "paper")
 

@@ -73,7 +73,7 @@ _CLASSES = {
 
 def make(
     name: str, *, weights: Path | str | None = None, preset: str | None = None, shifts: int | None = None,
-    sigma: float | None = None, device: str = "auto", spread: bool = False,
+    sigma: float | None = None, device: str = "auto", spread: bool = False, bands: int | None = None,
 ) -> Denoiser:
     """The denoiser called `name`.
 
@@ -83,6 +83,9 @@ def make(
         A file written by ``decsc train``, or an officially released checkpoint; default: the weights of the package.
     preset : str, optional
         Which of the shipped weights: those of this network size.
+    bands : int, optional
+        Of the cubes to be denoised: which of the shipped weights suit them best, see `weights.shipped`. Methods without weights
+        do not need it.
     sigma : float, optional
         Noise level on the 0-255 scale, the mean over bands; default: estimated from the cube.
     shifts, device, spread
@@ -115,7 +118,7 @@ def make(
     pick_device(device)
     if weights and preset:
         raise ValueError("a weights file brings its own network size; give weights or preset, not both")
-    loaded = files.read(name, weights or files.shipped(name, preset))
+    loaded = files.read(name, weights or files.shipped(name, preset, bands))
     if loaded.method != name:
         raise files.WeightsError(f"{loaded.path}: these weights are of {loaded.method!r}; use that method with them")
     if METHODS[name].kind == "learned":

@@ -132,9 +132,10 @@ def score_rows(
     """
     if case not in (*CASES, AS_IS):
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join((*CASES, AS_IS))}")
-    denoiser = _denoiser(method, weights, shifts)
-    learned = getattr(denoiser, "weights", None)
     names = tuple(scenes or scene_names(dataset, split))
+    bands = evaluated_scene(dataset, names[0], crop).cube.shape[2]
+    denoiser = _denoiser(method, weights, shifts, bands)
+    learned = getattr(denoiser, "weights", None)
     inputs = {
         "profile": profile,
         "dataset": dataset,
@@ -212,13 +213,13 @@ class _Files:
         write_text(self.json, json.dumps(sidecar, indent=1))
 
 
-def _denoiser(method: str, weights: Path | str | None, shifts: int | None) -> Callable[[np.ndarray], Estimate]:
+def _denoiser(method: str, weights: Path | str | None, shifts: int | None, bands: int) -> Callable[[np.ndarray], Estimate]:
     """The registry's denoiser, or the one that does nothing."""
     if method == NOISY:
         return Estimate
     if method not in METHODS:
         raise ValueError(f"method {method!r} does not exist; choose one of {NOISY}, {', '.join(METHODS)}")
-    return make(method, weights=weights, shifts=shifts)
+    return make(method, weights=weights, shifts=shifts, bands=bands)
 
 
 def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.ndarray) -> tuple[Estimate, dict]:
