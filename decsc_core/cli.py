@@ -140,12 +140,12 @@ def _tell_convergence(estimate: Estimate) -> None:
     short = [entry for entry in records if entry.converged is False]
     if short:
         worst = max(min(entry.residuals) for entry in short)
-        parts = f"{len(short)} of {len(records)} tiles and band windows" if len(records) > 1 else "the iteration"
+        parts = f"{len(short)} of {len(records)} tiles, band windows and passes" if len(records) > 1 else "the iteration"
         say(f"{parts} did not converge (residuals up to {worst:.1e})")
 
 
 def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float) -> dict:
-    """What `--record` writes; `record` has one entry for each tile and band window, null if none was iterated."""
+    """What `--record` writes; `record` has one entry for each tile, band window and pass, null if none was iterated."""
     used = getattr(denoiser, "weights", None)
     weights = used and {"file": used.path.name, "sha256": used.sha256, "trained_for": _trained_for(used.story)}
     entries = [entry.to_json() for entry in estimate.record or [] if entry is not None]

@@ -209,7 +209,7 @@ def test_what_did_not_converge_is_told_and_recorded(decsc, tmp_path, monkeypatch
     np.save(tmp_path / "in.npy", clean_cube())
     code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
     assert code == 0
-    assert err == "decsc: 1 of 2 tiles and band windows did not converge (residuals up to 2.0e-02)\n"
+    assert err == "decsc: 1 of 2 tiles, band windows and passes did not converge (residuals up to 2.0e-02)\n"
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["converged"] is False
     assert record["record"] == [

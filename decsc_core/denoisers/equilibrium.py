@@ -12,6 +12,7 @@ from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.tiling import pieces, reflect_bands
 from decsc_core.model import DECSC, Output
+from decsc_core.model.gross import PASSES, cut
 from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
 from decsc_core.weights import Weights
 
@@ -24,7 +25,9 @@ class Equilibrium(Denoiser):
 
     The image is cut into overlapping tiles that are blended linearly, so no tile border shows. A network for B bands serves
     other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
-    are extended by reflection. Fixed points are found for each tile, window and shift on its own.
+    are extended by reflection. Fixed points are found for each tile, window and shift on its own. Where what an estimate leaves
+    over shows impulses, stripes or dead columns, they are cut down and the tile is denoised again, up to `gross.PASSES` times
+    in all; Gaussian noise takes one pass.
 
     Parameters
     ----------
@@ -76,17 +79,34 @@ class Equilibrium(Denoiser):
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
             for where, blend in jobs:
                 image = torch.from_numpy(rearrange(cube[where], "h w b -> 1 b h w")).to(self.device)
-                mean, deviation, record = self._solve(model, image, bar)
-                total[where] += blend * mean
+                estimate, deviation = self._passes(model, image, bar, records)
+                total[where] += blend * estimate
                 spread[where] += blend * deviation
                 weight[where] += blend
-                records.append(record)
         total /= weight
         return Estimate(total[..., :bands], records, (spread / weight)[..., :bands] if self.spread else None)
 
     @torch.no_grad()
-    def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, Record | None]:
-        """Denoise one piece (1, B, H, W), a few shifts at a time: mean and deviation over shifts (H, W, B), and the record."""
+    def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm, records: list[Record | None]) -> tuple[np.ndarray, np.ndarray]:
+        """Denoise one piece (1, B, H, W), again while gross errors show: estimate and deviation over shifts (H, W, B).
+
+        A network without a `misfit` takes all noise for Gaussian, as the paper does. The record of each pass is appended.
+        """
+        image = noisy
+        for left in reversed(range(PASSES if model.config.misfit else 1)):
+            mean, deviation, record = self._solve(model, image, bar)
+            records.append(record)
+            estimate = model.with_misfit(mean, image)
+            better = cut(noisy, estimate, model.config.misfit) if left else noisy
+            if torch.equal(better, noisy):
+                break
+            image = better
+            bar.total += len(self.shifts)
+        estimate, deviation = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (estimate, deviation))
+        return estimate, deviation
+
+    def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[Tensor, Tensor, Record | None]:
+        """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""
         at_once = max(1, int(self._memory() // _copy_bytes(model, max(image.shape[-2:]))))
         mean, square = torch.zeros_like(image), torch.zeros_like(image)
         outputs = []
@@ -99,8 +119,7 @@ class Equilibrium(Denoiser):
             bar.update(len(chunk))
         mean, square = mean / len(self.shifts), square / len(self.shifts)
         deviation = (square - mean**2).clamp_min(0).sqrt()
-        arrays = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (model.with_misfit(mean, image), deviation))
-        return *arrays, _record(outputs)
+        return mean, deviation, _record(outputs)
 
 
 def _copy_bytes(model: DECSC, side: int) -> int:

@@ -26,8 +26,7 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     R and the noise are Gaussian, the noise white with `sigma`, or with the deviation of `rest` where that is less: texture is taken
     for noise by the first, misfit by the second. R has the variance e^2 (KNEE / frequency)^SLOPE at each frequency, so each cosine
     coefficient keeps the share that is R's in its variance. The level of a band is estimated by the median. What is further
-    from the level than (sigma^2 + (GROSS e)^2)^(1/2) is a gross error, as an impulse is, and cut down to that. Gradients do not see
-    level and sigma.
+    from the level than the `limit` is a gross error, as an impulse is, and cut down to that. Gradients do not see level and sigma.
 
     Parameters
     ----------
@@ -37,15 +36,25 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
         Noise levels of the bands.
     """
     height, width = rest.shape[-2:]
-    with torch.no_grad():
-        flat = rest.flatten(2)
-        level = flat.median(-1, keepdim=True).values
-        sigma = torch.minimum(sigma, (flat - level).abs().median(-1).values / 0.6745)[..., None, None]
-        level = level[..., None]
-    limit = (sigma**2 + (GROSS * e) ** 2).sqrt()
+    level, own = deviation(rest)
+    sigma = torch.minimum(sigma[..., None, None], own)
+    most = limit(sigma, e)
     down, across = (_cosines(side).to(rest) for side in (height, width))
-    spectrum = (down @ (rest - level).clamp(-limit, limit) @ across.T) * _share(height, width, e, sigma)
+    spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     return level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
+
+
+@torch.no_grad()
+def deviation(rest: Tensor) -> tuple[Tensor, Tensor]:
+    """The median of each band of (N, B, H, W), and the standard deviation that the median distance from it tells: (N, B, 1, 1) each."""
+    flat = rest.flatten(2)
+    level = flat.median(-1, keepdim=True).values
+    return level[..., None], (flat - level).abs().median(-1).values[..., None, None] / 0.6745
+
+
+def limit(sigma: Tensor, e: float) -> Tensor:
+    """The most that is not yet a gross error where noise has the deviation `sigma`, and a misfit the scale e."""
+    return (sigma**2 + (GROSS * e) ** 2).sqrt()
 
 
 def _share(height: int, width: int, e: float, sigma: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from decsc_core.denoisers.equilibrium import Equilibrium
+from decsc_core.model import DECSC, SolverConfig, gross, preset
+from decsc_core.model.gross import PASSES, cut
+from decsc_core.model.misfit import limit
+from decsc_core.weights import Weights
+
+E = 0.015
+BANDS = 5
+
+
+def cubes(sigma: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    """A smooth image (1, 5, 48, 40) and a noisy one."""
+    generator = torch.Generator().manual_seed(1)
+    y, x = torch.meshgrid(torch.arange(48) / 48, torch.arange(40) / 40, indexing="ij")
+    clean = (0.3 + 0.2 * y + 0.2 * x).expand(1, BANDS, 48, 40).clone()
+    return clean, clean + sigma * torch.randn(clean.shape, generator=generator)
+
+
+def spoilt(noisy: torch.Tensor) -> torch.Tensor:
+    """Impulses in band 1, dead columns in band 3."""
+    noisy = noisy.clone()
+    where = torch.rand(noisy.shape[-2:], generator=torch.Generator().manual_seed(2)) < 0.1
+    noisy[0, 1][where] = 1.0
+    noisy[0, 3, :, 5:9] = 0.0
+    return noisy
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.05, 0.3])
+def test_gaussian_noise_stays_as_it_is(sigma):
+    clean, noisy = cubes(sigma)
+    assert torch.equal(cut(noisy, clean, E), noisy)
+
+
+def test_bands_with_gross_errors_come_as_close_as_the_limit_and_others_stay():
+    clean, noisy = cubes(0.03)
+    bad = spoilt(noisy)
+    better = cut(bad, clean, E)
+    assert torch.equal(better[0, [0, 2, 4]], noisy[0, [0, 2, 4]])
+    for band in (1, 3):
+        far = (better - clean)[0, band].abs().max()
+        assert far == pytest.approx(float(limit(torch.tensor(0.03), E)), rel=0.15)
+        untouched = (bad - clean)[0, band].abs() < 0.95 * far
+        torch.testing.assert_close(better[0, band][untouched], bad[0, band][untouched], rtol=0, atol=1e-6)
+
+
+def network(misfit: float = E) -> Equilibrium:
+    config = preset("tiny", bands=BANDS, depth=1, shifts=2, misfit=misfit, solver=SolverConfig(max_iter=3))
+    model = DECSC(config, torch.Generator().manual_seed(0)).eval()
+    return Equilibrium(Weights("decsc", model, {}, "", None), device="cpu")
+
+
+@pytest.fixture
+def watched(monkeypatch) -> list[torch.Tensor]:
+    """What the network is given, and estimates that are the clean image."""
+    given = []
+    clean, _ = cubes()
+
+    def forward(self, noisy, shifts):
+        given.append(noisy.clone())
+        return original(self, noisy, shifts)._replace(parts=clean)
+
+    original = DECSC.forward
+    monkeypatch.setattr(DECSC, "forward", forward)
+    return given
+
+
+def as_cube(image: torch.Tensor) -> np.ndarray:
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def test_an_image_with_gross_errors_is_denoised_again_without_them(watched):
+    clean, noisy = cubes(0.03)
+    bad = spoilt(noisy)
+    estimate = network()(as_cube(bad))
+    assert len(watched) == len(estimate.record) == PASSES
+    assert torch.equal(watched[0], bad)
+    for given in watched[1:]:
+        assert (given - clean).abs().max() < 0.2 and torch.equal(given[0, [0, 2, 4]], noisy[0, [0, 2, 4]])
+    assert np.abs(estimate.cube - as_cube(clean)).max() < 0.06
+
+
+def test_gaussian_noise_takes_one_pass(watched):
+    estimate = network()(as_cube(cubes(0.1)[1]))
+    assert len(watched) == len(estimate.record) == 1
+
+
+def test_without_a_misfit_there_is_one_pass_as_in_the_paper(watched):
+    estimate = network(misfit=0.0)(as_cube(spoilt(cubes(0.03)[1])))
+    assert len(watched) == len(estimate.record) == 1
+    np.testing.assert_allclose(estimate.cube, as_cube(cubes()[0]), rtol=0, atol=1e-6)
+
+
+def test_the_passes_are_a_loop_that_ends(monkeypatch):
+    monkeypatch.setattr(gross, "SHARE", -1.0)  # every band counts as spoilt
+    assert len(network()(as_cube(cubes(0.1)[1])).record) <= PASSES
