@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decsc_core.model.misfit import deviation, limit
+from decsc_core.model.misfit import deviation, limits
 
 PASSES = 3
 """Estimates at most, each from the image without the gross errors that the one before has shown."""
@@ -19,12 +19,12 @@ FAR, SHARE = 3.5, 0.005
 
 @torch.no_grad()
 def cut(noisy: Tensor, image: Tensor, e: float) -> Tensor:
-    """The noisy image, in bands with gross errors no further from its estimate than the `limit` of a misfit of scale `e`.
+    """The noisy image, in bands with gross errors no further from its estimate than the `limits` of a misfit of scale `e`.
 
     All (N, B, H, W). Bands without gross errors stay as they are, to the bit.
     """
     rest = noisy - image
     _, sigma = deviation(rest)
-    share = (rest.abs() > limit(FAR * sigma, e)).to(rest).mean((-2, -1), keepdim=True)
-    most = limit(sigma, e)
+    share = (rest.abs() > limits(rest, sigma, e, FAR)).to(rest).mean((-2, -1), keepdim=True)
+    most = limits(rest, sigma, e)
     return torch.where(share > SHARE, image + rest.clamp(-most, most), noisy)

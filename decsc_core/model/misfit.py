@@ -15,7 +15,7 @@ from torch import Tensor
 KNEE, SLOPE = 0.2, 1.5
 """Frequency [cycles per pixel] at which a cosine coefficient of R has the variance e^2, and how fast that falls with frequency."""
 GROSS = 4.0
-"""In units of e: how far a pixel of R may be from its band's level where there is no noise."""
+"""In units of e: how far a pixel of R may be from its band's level where there is no noise; see `limits`."""
 LEVEL_PIXELS = 240
 """The median of a band is trusted as the mean of that many pixels: dead columns, stripes and impulses pull at it, however large the image."""
 
@@ -26,7 +26,7 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     R and the noise are Gaussian, the noise white with `sigma`, or with the deviation of `rest` where that is less: texture is taken
     for noise by the first, misfit by the second. R has the variance e^2 (KNEE / frequency)^SLOPE at each frequency, so each cosine
     coefficient keeps the share that is R's in its variance. The level of a band is estimated by the median. What is further
-    from the level than the `limit` is a gross error, as an impulse is, and cut down to that. Gradients do not see level and sigma.
+    from the level than the `limits` is a gross error, as an impulse is, and cut down to that. Gradients do not see level and sigma.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     height, width = rest.shape[-2:]
     level, own = deviation(rest)
     sigma = torch.minimum(sigma[..., None, None], own)
-    most = limit(sigma, e)
+    most = limits(rest - level, sigma, e)
     down, across = (_cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     return level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
@@ -52,9 +52,21 @@ def deviation(rest: Tensor) -> tuple[Tensor, Tensor]:
     return level[..., None], (flat - level).abs().median(-1).values[..., None, None] / 0.6745
 
 
-def limit(sigma: Tensor, e: float) -> Tensor:
-    """The most that is not yet a gross error where noise has the deviation `sigma`, and a misfit the scale e."""
-    return (sigma**2 + (GROSS * e) ** 2).sqrt()
+@torch.no_grad()
+def limits(distance: Tensor, sigma: Tensor, e: float, deviations: float = 1.0) -> Tensor:
+    """How far each pixel (N, B, H, W) may be from its band's level and not be a gross error.
+
+    ((deviations sigma)^2 + (GROSS e)^2)^(1/2), and in proportion more where not only this band is further off than its sigma, but
+    the median one: misfit, as of a highlight, is common to the bands of a pixel, and gross errors come band by band.
+
+    Parameters
+    ----------
+    distance : (N, B, H, W)
+        From the level.
+    sigma : (N, B, 1, 1)
+    """
+    common = (distance.abs() / sigma.clamp(min=1e-3)).median(1, keepdim=True).values
+    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * common.clamp(min=1)
 
 
 def _share(height: int, width: int, e: float, sigma: Tensor) -> Tensor:
