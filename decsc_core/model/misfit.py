@@ -1,8 +1,9 @@
 """The misfit R in X = K (x) S + D * H + R: what the two dictionaries cannot tell of a scene, and its posterior mean.
 
 Not in the paper. What trained networks miss of clean scenes is mostly smooth: on CAVE the power of its cosine coefficients falls as
-frequency^-1.5, and is highest for the levels of whole bands. Noise is white. So of what a reconstruction leaves over of a noisy
-image the low frequencies are misfit, and can be given back.
+frequency^-1.5, and is highest for the levels of whole bands. The rest is texture, in the same pixels of all bands. Noise is white, and
+gross errors come band by band. So of what a reconstruction leaves over of a noisy image the low frequencies, and what most bands
+have in common, are misfit and can be given back.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ from __future__ import annotations
 from math import pi
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 KNEE, SLOPE = 0.2, 1.5
 """Frequency [cycles per pixel] at which a cosine coefficient of R has the variance e^2, and how fast that falls with frequency."""
 GROSS = 4.0
 """In units of e: how far a pixel of R may be from its band's level where there is no noise; see `limits`."""
+TEXTURE = 1.2
+"""So many deviations the median band must be off in a pixel with texture."""
+FLOOR = 0.003
+"""Deviation [0, 1] below which no noise is told from none."""
 LEVEL_PIXELS = 240
 """The median of a band is trusted as the mean of that many pixels: dead columns, stripes and impulses pull at it, however large the image."""
 
 
 def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
-    """The mean of R given `rest` = R + noise, band by band; (N, B, H, W) like `rest`.
+    """The mean of R given `rest` = R + noise; (N, B, H, W) like `rest`.
 
     R and the noise are Gaussian, the noise white with `sigma`, or with the deviation of `rest` where that is less: texture is taken
-    for noise by the first, misfit by the second. R has the variance e^2 (KNEE / frequency)^SLOPE at each frequency, so each cosine
-    coefficient keeps the share that is R's in its variance. The level of a band is estimated by the median. What is further
-    from the level than the `limits` is a gross error, as an impulse is, and cut down to that. Gradients do not see level and sigma.
+    for noise by the first, misfit by the second. The smooth part of R has the variance e^2 (KNEE / frequency)^SLOPE at each
+    frequency, so each cosine coefficient keeps the share that is R's in its variance; the level of a band is estimated by the
+    median. Of what then is left over, the texture is given back, see `_texture`. What is further from the level than the `limits`
+    is a gross error, as an impulse is, and cut down to that. Gradients do not see levels, sigmas and variances.
 
     Parameters
     ----------
@@ -41,7 +48,27 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     most = limits(rest - level, sigma, e)
     down, across = (_cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
-    return level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
+    smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
+    return smooth + _texture(rest - smooth, sigma, e)
+
+
+def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
+    """The mean of the misfit that has one variance in all bands of a pixel, another in each pixel; (N, B, H, W) like `rest`.
+
+    The variance is the weighted mean over bands of rest^2 - sigma^2, by its own precision as the maximum of the likelihood wants
+    it, over the neighbourhood; none where the median band is not off by more than `TEXTURE` deviations, as by noise alone.
+    """
+    with torch.no_grad():
+        sigma = torch.minimum(sigma, deviation(rest)[1])
+        variance = torch.full_like(rest[:, :1], FLOOR**2)
+        for _ in range(3):
+            whole = variance + sigma**2
+            excess = torch.minimum(rest**2 - sigma**2, 9 * whole)
+            variance = ((excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)).clamp(min=0)
+            variance = variance.clamp(min=FLOOR**2 / 100)
+        variance = F.avg_pool2d(variance * (_common(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
+    most = limits(rest, sigma, e)
+    return rest.clamp(-most, most) * (variance / (variance + sigma**2).clamp(min=FLOOR**2 / 100))
 
 
 @torch.no_grad()
@@ -65,8 +92,12 @@ def limits(distance: Tensor, sigma: Tensor, e: float, deviations: float = 1.0) -
         From the level.
     sigma : (N, B, 1, 1)
     """
-    common = (distance.abs() / sigma.clamp(min=1e-3)).median(1, keepdim=True).values
-    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * common.clamp(min=1)
+    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * _common(distance, sigma).clamp(min=1)
+
+
+def _common(distance: Tensor, sigma: Tensor) -> Tensor:
+    """How many deviations the median band of each pixel is off: (N, 1, H, W), some 0.7 by noise alone."""
+    return (distance.abs() / (sigma**2 + FLOOR**2).sqrt()).median(1, keepdim=True).values
 
 
 def _share(height: int, width: int, e: float, sigma: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ import pytest
 import scipy.fft
 import torch
 
-from decsc_core.model import DECSC, SolverConfig, preset
+from decsc_core.model import DECSC, SolverConfig, misfit, preset
 from decsc_core.model.decsc import noise_levels
-from decsc_core.model.misfit import GROSS, KNEE, LEVEL_PIXELS, SLOPE, posterior_mean
+from decsc_core.model.misfit import FLOOR, GROSS, KNEE, LEVEL_PIXELS, SLOPE, posterior_mean
 
 E = 0.02
 SIGMAS = (0, 0.01, 0.05, 0.2)
@@ -33,15 +33,20 @@ def test_noise_levels_are_those_of_the_bands():
     torch.testing.assert_close(noise_levels(noise()), levels(*SIGMAS), rtol=0.1, atol=1e-6)
 
 
-def test_each_cosine_coefficient_keeps_the_share_of_its_variance():
-    """The two Gaussians by scipy's transform, where nothing is so large that it is cut down."""
+@pytest.fixture
+def smooth_only(monkeypatch):
+    monkeypatch.setattr(misfit, "_texture", lambda rest, sigma, e: 0)
+
+
+def test_each_cosine_coefficient_keeps_the_share_of_its_variance(smooth_only):
+    """The two Gaussians by scipy's transform."""
     rest = noise()[0, 2].numpy()
     sigma = min(0.05, np.median(abs(rest - np.median(rest))) / 0.6745)
     level = np.sort(rest.ravel())[(rest.size - 1) // 2]
     every = noise()[0].flatten(1)
     away = (every - every.median(1, keepdim=True).values).abs()
     deviations = torch.minimum(away.median(1, keepdim=True).values / 0.6745, levels(*SIGMAS).T)
-    common = (away / deviations.clamp(min=1e-3)).median(0).values.reshape(60, 45).numpy()
+    common = (away / (deviations**2 + FLOOR**2).sqrt()).median(0).values.reshape(60, 45).numpy()
     limit = np.sqrt(sigma**2 + (GROSS * E) ** 2) * np.maximum(common, 1)
     coefficients = scipy.fft.dctn(np.clip(rest - level, -limit, limit), norm="ortho")
     frequency = np.hypot(np.arange(60)[:, None] / 120, np.arange(45) / 90)
@@ -120,7 +125,7 @@ def test_the_paper_has_no_misfit_and_the_small_sizes_have_one():
     assert [preset(name).misfit for name in ("paper", "small", "tiny")] == [0, 0.015, 0.015]
 
 
-def test_the_loss_reaches_what_the_misfit_lets_through():
+def test_the_loss_reaches_what_the_misfit_lets_through(smooth_only):
     noisy = 0.5 + noise(20, 17)
     parts = torch.full_like(noisy, 0.5).requires_grad_()
     wanted = noise(20, 17, seed=4)[:, 3:] / SIGMAS[3]
@@ -139,3 +144,26 @@ def test_what_all_bands_miss_is_misfit_and_what_one_misses_is_a_gross_error():
     kept = posterior_mean(rest, levels(0.0005, 0.0005, 0.0005, 0.0005), E)
     assert (kept - rest)[..., 20:23, 20:23].abs().max() < 0.05
     assert kept[0, 1, 40, 10] < 0.15
+
+
+def many_bands(sigma: float, seed: int = 5) -> torch.Tensor:
+    """(1, 21, 40, 40): white noise, as of so many bands."""
+    return sigma * torch.randn(1, 21, 40, 40, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_texture_that_bands_share_comes_back_and_noise_does_not():
+    checks = 0.1 * torch.ones(40, 40, dtype=torch.float64)
+    checks[::2, ::2], checks[1::2, 1::2] = -0.1, -0.1
+    checks[:, 20:] = 0
+    rest = checks + many_bands(0.02)
+    found = posterior_mean(rest, torch.full((1, 21), 0.02, dtype=torch.float64), E)
+    inside, outside = (found - checks)[..., 2:18], found[..., 24:]
+    assert inside.square().mean().sqrt() < 0.025, "the texture, and no more than the noise"
+    assert outside.square().mean().sqrt() < 0.012, "noise stays out where there is none"
+
+
+def test_texture_of_a_few_bands_is_no_misfit():
+    rest = many_bands(0.02)
+    rest[:, :2, :, ::4] += 0.15
+    found = posterior_mean(rest, torch.full((1, 21), 0.02, dtype=torch.float64), E)
+    assert found[:, :2].square().mean().sqrt() < 0.04
