@@ -315,14 +315,14 @@ def _network(file: Path, method: str) -> Any:
 def _bands(dataset: str, patch: int) -> int:
     """The number of bands for a network, by the first scenes of a data set's training and validation split."""
     from decsc_core.scenes import load_scene, scene_names
-    from decsc_core.study.train import BANDS
+    from decsc_core.weights import CAMERA_BANDS
 
     shapes = [load_scene(dataset, scene_names(dataset, split)[0]).cube.shape for split in ("train", "validation")]
     (height, width, bands), (*_, others) = shapes
     if min(height, width) < patch:
         what = f"a scene of {dataset} is {height} x {width} pixels"
         raise Refused(f"--dataset: {what}; training takes patches of {patch} x {patch}")
-    return bands if bands == others else min(bands, others, BANDS)
+    return bands if bands == others else min(bands, others, CAMERA_BANDS)
 
 
 @app.command()

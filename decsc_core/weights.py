@@ -137,12 +137,11 @@ def shipped(method: str, preset: str | None = None, bands: int | None = None) ->
         If there are none.
     """
     wanted = [preset] if preset else ["paper", "small", "tiny"]
+    remote = bands is not None and bands > CAMERA_BANDS
     for size in wanted:
-        found = sorted(SHIPPED.glob(f"{method}-{size}-*.safetensors"))
-        remote = [path for path in found if path.stem.endswith("-remote")]
-        others = [path for path in found if path not in remote]
+        found = sorted(SHIPPED.glob(f"{method}-{size}-*.safetensors"), key=lambda path: (path.stem.endswith("-remote") != remote, path))
         if found:
-            return [*remote, *others][0] if (bands or 0) > CAMERA_BANDS else [*others, *remote][0]
+            return found[0]
     there = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors"))) or "none"
     size = f" of preset {preset!r}" if preset else ""
     raise WeightsError(f"no weights{size} come with the package for {method!r} (there: {there}); train some with decsc train")

@@ -79,31 +79,33 @@ class Equilibrium(Denoiser):
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
             for where, blend in jobs:
                 image = torch.from_numpy(rearrange(cube[where], "h w b -> 1 b h w")).to(self.device)
-                estimate, deviation = self._passes(model, image, bar, records)
+                estimate, deviation, passes = self._passes(model, image, bar)
                 total[where] += blend * estimate
                 spread[where] += blend * deviation
                 weight[where] += blend
+                records += passes
         total /= weight
         return Estimate(total[..., :bands], records, (spread / weight)[..., :bands] if self.spread else None)
 
     @torch.no_grad()
-    def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm, records: list[Record | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Denoise one piece (1, B, H, W), again while gross errors show: estimate and deviation over shifts (H, W, B).
+    def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
+        """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
 
-        A network without a `misfit` takes all noise for Gaussian, as the paper does. The record of each pass is appended.
+        A network without a `misfit` takes all noise for Gaussian, as the paper does.
         """
-        image = noisy
-        for left in reversed(range(PASSES if model.config.misfit else 1)):
+        image, records, most = noisy, [], PASSES if model.config.misfit else 1
+        while True:
             mean, deviation, record = self._solve(model, image, bar)
             records.append(record)
             estimate = model.with_misfit(mean, image)
-            better = cut(noisy, estimate, model.config.misfit) if left else noisy
-            if torch.equal(better, noisy):
+            if len(records) == most:
                 break
-            image = better
+            image = cut(noisy, estimate, model.config.misfit)
+            if torch.equal(image, noisy):
+                break
             bar.total += len(self.shifts)
         estimate, deviation = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (estimate, deviation))
-        return estimate, deviation
+        return estimate, deviation, records
 
     def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[Tensor, Tensor, Record | None]:
         """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""

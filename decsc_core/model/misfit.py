@@ -64,7 +64,7 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
         for _ in range(3):
             whole = variance + sigma**2
             excess = torch.minimum(rest**2 - sigma**2, 9 * whole)
-            variance = ((excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)).clamp(min=0)
+            variance = (excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)
             variance = variance.clamp(min=FLOOR**2 / 100)
         variance = F.avg_pool2d(variance * (_common(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
     most = limits(rest, sigma, e)

@@ -42,7 +42,7 @@ def environment() -> dict:
     }
 
 
-def device(environment: dict) -> str:
-    """What a network was trained on, by its story's `environment`: ``"CPU"``, the name of a GPU, or "" if it is not told."""
-    name = environment.get("device", "")
+def device(told: dict) -> str:
+    """What a network was trained on, by the environment that its story tells: ``"CPU"``, the name of a GPU, or "" if it does not."""
+    name = told.get("device", "")
     return "CPU" if name == "cpu" else name

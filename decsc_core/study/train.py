@@ -36,8 +36,6 @@ from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
 
 VALIDATION_SIDE = 128
-BANDS = 31
-"""Bands of the patches for a network that takes any number: at most as many as CAVE and ICVL have."""
 LOADERS = 2
 """Processes that draw patches while a GPU trains."""
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -53,7 +51,7 @@ class TrainConfig:
     model : DECSCConfig or a peer's configuration
     dataset : str
         A data set of the catalogue with a training and a validation split. Of scenes with more bands than the network, or than
-        `BANDS` if it takes any number, patches and validation have windows of adjacent bands, drawn at random.
+        `weights.CAMERA_BANDS` if it takes any number, patches and validation have windows of adjacent bands, drawn at random.
     case : str or tuple of str
         A noise case, or several: each patch then draws one of them, and validation takes them all.
     start : str or None
@@ -134,7 +132,7 @@ class TrainConfig:
     @property
     def bands(self) -> int:
         """The most bands of a patch."""
-        return getattr(self.model, "bands", None) or BANDS
+        return getattr(self.model, "bands", None) or weights.CAMERA_BANDS
 
     def to_json(self) -> dict:
         """Plain types only."""
@@ -426,7 +424,7 @@ def _pull_back(model: nn.Module, before: dict[str, torch.Tensor], kept: float) -
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
     """Raise ValueError for the first scene that cannot give patches to this network."""
     own = getattr(config.model, "bands", None)
-    wanted = own or min(scenes[0].cube.shape[2], BANDS)
+    wanted = min(own or scenes[0].cube.shape[2], config.bands)
     for scene in scenes:
         height, width, bands = scene.cube.shape
         if min(bands, config.bands) != wanted:
