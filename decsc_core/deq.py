@@ -233,10 +233,11 @@ def jacobian_penalty(f: Map, z: Tensor, generator: np.random.Generator) -> Tenso
     ----------
     f : maps (N, d) to (N, d), each sample on its own.
     z : (N, d), from `solve`; its history is ignored.
-    generator : source of the random vector.
+    generator : source of the random vector, which is drawn where z is.
     """
     z = z.detach().requires_grad_()
-    v = torch.from_numpy(generator.standard_normal(z.shape)).to(z)
+    drawn = torch.Generator(z.device).manual_seed(int(generator.integers(2**63)))
+    v = torch.randn(z.shape, generator=drawn, dtype=z.dtype, device=z.device)
     (product,) = torch.autograd.grad(f(z), z, v, create_graph=True)
     return product.square().mean()
 

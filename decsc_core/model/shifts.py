@@ -37,10 +37,10 @@ def spread_shifts(stride: int, count: int) -> list[Shift]:
     return list(chosen)
 
 
-def reflect_index(side: int, before: int, after: int) -> Tensor:
+def reflect_index(side: int, before: int, after: int, device: torch.device | None = None) -> Tensor:
     """Indices that extend `side` samples by reflection without repeating the border, as often as it takes."""
     period = max(2 * (side - 1), 1)
-    at = torch.arange(-before, side + after).remainder(period)
+    at = torch.arange(-before, side + after, device=device).remainder(period)
     return torch.where(at < side, at, period - at)
 
 
@@ -56,8 +56,8 @@ def split_shifts(image: Tensor, kernel: int, stride: int, shifts: list[Shift]) -
     left, right = base_padding(width, kernel, stride)
     copies = []
     for i, j in shifts:
-        rows = reflect_index(height, top - i, bottom + i).to(image.device)
-        columns = reflect_index(width, left - j, right + j).to(image.device)
+        rows = reflect_index(height, top - i, bottom + i, image.device)
+        columns = reflect_index(width, left - j, right + j, image.device)
         copies.append(image.index_select(-2, rows).index_select(-1, columns))
     return torch.cat(copies)
 

@@ -21,25 +21,26 @@ def merge_windows(tokens: Tensor, window: int, height: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def relative_position_index(window: int) -> Tensor:
+def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:
     """Row of the bias table for every (query, key) pair of a window: (window^2, window^2)."""
-    y, x = (at.flatten() for at in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij"))
+    at = torch.arange(window, device=device)
+    y, x = (at.flatten() for at in torch.meshgrid(at, at, indexing="ij"))
     dy, dx = (at[:, None] - at[None, :] + window - 1 for at in (y, x))
     return dy * (2 * window - 1) + dx
 
 
 @lru_cache(maxsize=32)
-def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
+def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.device | None = None) -> Tensor:
     """-inf between positions that only the cyclic shift brought together: (rows * columns, 1, window^2, window^2).
 
     For `rows` x `columns` windows; wrapped positions are the last `shift` rows and columns of the grid. The usual -100
     would leave weights of 1e-44, which change nothing but slow down every product they enter.
     """
-    down, across = (torch.arange(count * window) >= count * window - shift for count in (rows, columns))
+    down, across = (torch.arange(count * window, device=device) >= count * window - shift for count in (rows, columns))
     region = 2 * down[:, None] + 1 * across[None, :]
     region = rearrange(region, "(i p) (j q) -> (i j) 1 (p q)", p=window, q=window)
     apart = region[..., :, None] != region[..., None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, -torch.inf)
+    return torch.zeros(apart.shape, device=device).masked_fill(apart, -torch.inf)
 
 
 class WindowAttention(nn.Module):
@@ -62,11 +63,11 @@ class WindowAttention(nn.Module):
             grid = grid.roll((-shift, -shift), (1, 2))
         tokens = split_windows(grid, self.window)
         q, k, v = rearrange(self.qkv(tokens), "n g t (three h d) -> three (n g) h t d", three=3, h=self.heads)
-        index = relative_position_index(self.window).to(grid.device)
+        index = relative_position_index(self.window, grid.device)
         bias = rearrange(self.relative_position_bias_table[index], "t s h -> 1 h t s")
         mask = None
         if shift:
-            mask = shift_mask(height // self.window, width // self.window, self.window, shift).to(bias)
+            mask = shift_mask(height // self.window, width // self.window, self.window, shift, grid.device).to(bias)
             mask = repeat(mask, "g 1 t s -> (n g) 1 t s", n=n)
         out = rearrange(attend(q, k, v, bias, mask), "(n g) h t d -> n g t (h d)", n=n)
         out = merge_windows(self.proj(out), self.window, height)

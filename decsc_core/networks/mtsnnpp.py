@@ -34,8 +34,8 @@ from decsc_core.model.shifts import reflect_index
 from decsc_core.networks.initialise import default_generator
 from decsc_core.networks.padding import require_bands
 
-STRIP = 2048
-"""Patches treated at a time, in whole rows: as many as keep the codes in a CPU's cache."""
+STRIP, GPU_STRIP = 2048, 65536
+"""Patches treated at a time, in whole rows: as many as keep the codes in a CPU's cache, or a GPU busy."""
 
 _THRESHOLD = 0.01
 
@@ -124,8 +124,8 @@ class MTSNNPP(nn.Module):
         """What the steps need: 1 - sum_b P_b D_b (M, M), P_b U_b (M, B J), Q_b D_b (B J, M), 1 - Q_b U_b (B, J, J)."""
         P, D = self.shared["analysis"], self.shared["synthesis"]
         Q, U = self.unshared["analysis"], self.unshared["synthesis"]
-        keep_A = torch.eye(P.shape[1]).to(P) - torch.einsum("bmp,bkp->mk", P, D)
-        keep_E = torch.eye(Q.shape[1]).to(Q) - Q @ U.mT
+        keep_A = torch.eye(P.shape[1], dtype=P.dtype, device=P.device) - torch.einsum("bmp,bkp->mk", P, D)
+        keep_E = torch.eye(Q.shape[1], dtype=Q.dtype, device=Q.device) - Q @ U.mT
         return keep_A, rearrange(P @ U.mT, "b m j -> m (b j)"), rearrange(Q @ D.mT, "b j m -> (b j) m"), keep_E
 
     def codes(self, patches: Tensor, products: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -144,10 +144,10 @@ class MTSNNPP(nn.Module):
         require_bands(noisy, self.bands)
         side, (n, bands, height, width) = self.config.patch, noisy.shape
         reach = side - 1
-        rows, columns = (reflect_index(length, reach, reach).to(noisy.device) for length in (height, width))
+        rows, columns = (reflect_index(length, reach, reach, noisy.device) for length in (height, width))
         image = noisy[..., rows, :][..., columns]
         products = self.products()
-        strip = max(1, STRIP // (n * (width + reach)))
+        strip = max(1, (STRIP if noisy.device.type == "cpu" else GPU_STRIP) // (n * (width + reach)))
         total = torch.zeros_like(image)
         for top in range(0, height + reach, strip):
             part = image[..., top : top + strip + reach, :]

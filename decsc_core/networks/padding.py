@@ -15,9 +15,9 @@ def pad_to(image: Tensor, height: int, width: int) -> Tensor:
     """
     rows, columns = image.shape[-2:]
     if height > rows:
-        image = image[..., reflect_index(rows, 0, height - rows).to(image.device), :]
+        image = image[..., reflect_index(rows, 0, height - rows, image.device), :]
     if width > columns:
-        image = image[..., reflect_index(columns, 0, width - columns).to(image.device)]
+        image = image[..., reflect_index(columns, 0, width - columns, image.device)]
     return image
 
 

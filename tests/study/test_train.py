@@ -220,6 +220,31 @@ def test_a_penalty_on_the_jacobian_is_logged_and_pulls_it_down(tmp_path):
     assert np.mean(logged[10.0][-5:]) < 0.8 * np.mean(logged[1e-9][-5:])
 
 
+@pytest.mark.parametrize("passes", [0.0, 0.5, 1.0])
+def test_second_passes_are_trained_in_their_share_of_the_steps(passes, tmp_path, monkeypatch):
+    """There the network takes the patches that its own estimate has cut down."""
+    cuts, taken = [], []
+
+    def watched(noisy: Tensor, image: Tensor, e: float) -> Tensor:
+        assert e == 0.02 and image.shape == noisy.shape and not image.requires_grad
+        cuts.append(noisy / 2)
+        return cuts[-1]
+
+    forward = DECSC.forward
+    monkeypatch.setattr(module, "cut", watched)
+    monkeypatch.setattr(DECSC, "forward", lambda self, noisy, *rest: (taken.append(noisy), forward(self, noisy, *rest))[1])
+    made = config(passes=passes, steps=20, validate_every=20)
+    train(replace(made, model=replace(made.model, misfit=0.02)), tmp_path / "run", progress=False)
+    assert {0.0: 0, 1.0: 20}.get(passes, len(cuts)) == len(cuts) and (0 < len(cuts) < 20 or passes != 0.5)
+    assert all(any(noisy is made for noisy in taken) for made in cuts)
+
+
+@pytest.mark.parametrize("passes, misfit", [(0.5, 0.0), (1.5, 0.02), (-0.1, 0.02)])
+def test_second_passes_of_a_network_that_makes_one_are_refused(passes, misfit):
+    with pytest.raises(ValueError, match=f"passes={passes} must lie between 0 and 1, and above 0 only for DECSC with a misfit"):
+        config(passes=passes, model=replace(config().model, misfit=misfit))
+
+
 @pytest.mark.parametrize("gradient", ["unrolled", "implicit"])
 @pytest.mark.filterwarnings("ignore:implicit gradient")
 def test_the_other_gradients_train_too(gradient, tmp_path):
