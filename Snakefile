@@ -20,6 +20,7 @@ from decsc_core.networks.catalog import SIZES
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
+from decsc_core.study.campaign import last, read
 from decsc_core.study.evaluate import AS_IS
 
 KEYS = {
@@ -106,6 +107,11 @@ def trained(run):
     return published if os.path.exists(published) else f"{RUNS}/trained/{run}/weights.safetensors"
 
 
+def begun_from(run):
+    """The weights that the training of a run begins from; none for most."""
+    return [ancient(f"{RUNS}/trained/{start}/weights.safetensors")] if (start := RUN[run].get("start")) else []
+
+
 def compared():
     """The runs of the campaign that are compared with its first one: those of the same method."""
     method = next(iter(CAMPAIGN.values()))["method"]
@@ -184,11 +190,12 @@ def campaign_parameters(**values):
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
 CAMPAIGN, COMPARISON = (yaml.safe_load(Path(config[key]).read_text()) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
+COMPARED = last(read(config["comparison"], f"{RUNS}/trained"))
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:
     sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
-COMPARED_CASES = trained_cases(next(iter(COMPARISON)))
+COMPARED_CASES = trained_cases(COMPARED[0])
 PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
-PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
+PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("weights/comparison").glob("decsc-paper-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
@@ -298,7 +305,7 @@ rule train:
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
-        map(trained, RUN),
+        map(trained, [*COMPARED, *CAMPAIGN]),
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:
@@ -323,6 +330,7 @@ rule train_run:
     """One network of a campaign. It is trained once: an edited file repeats only the runs that it changes."""
     input:
         lambda wildcards: ancient(campaign_of(wildcards.run)),
+        start=lambda wildcards: begun_from(wildcards.run),
     output:
         f"{RUNS}/trained/{{run}}/weights.safetensors",
     params:
@@ -335,7 +343,7 @@ rule train_run:
     log:
         f"{RUNS}/logs/train-{{run}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} decsc train --campaign {input} --run {wildcards.run} --out $(dirname $(dirname {output:q}))"
+        "OMP_NUM_THREADS={threads} decsc train --campaign {input[0]} --run {wildcards.run} --out $(dirname $(dirname {output:q}))"
         " > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
 
 
@@ -641,7 +649,7 @@ rule choices:
 rule comparison:
     """The learned methods at equal cost."""
     input:
-        run_files(COMPARISON, COMPARED_CASES),
+        run_files(COMPARED, COMPARED_CASES),
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         DRAWING,
         code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/synthetic.py"),
@@ -652,7 +660,7 @@ rule comparison:
     params:
         values=parameters(
             comparison=from_notebooks(config["comparison"]),
-            trained={run: from_notebooks(trained(run)) for run in COMPARISON},
+            trained={run: from_notebooks(trained(run)) for run in COMPARED},
             runs=from_notebooks(RUNS),
             dataset=config["dataset"],
             cases=COMPARED_CASES,

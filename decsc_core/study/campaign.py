@@ -51,6 +51,12 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
     return runs
 
 
+def last(runs: Mapping[str, TrainConfig]) -> list[str]:
+    """The runs that no other one begins from."""
+    begun = {Path(config.start).parent.name for config in runs.values() if config.start}
+    return [name for name in runs if name not in begun]
+
+
 def difference(config: TrainConfig, story: dict) -> str:
     """What a weights file tells otherwise of its training than a run describes, in a few words; empty if nothing.
 

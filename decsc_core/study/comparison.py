@@ -36,8 +36,13 @@ def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
 
 
 def minutes(story: dict) -> float:
-    """Minutes of a training: of a core's time, or of the clock on a GPU."""
-    return story["cpu_seconds" if device(story["environment"]) == "CPU" else "seconds"] / 60
+    """Minutes of a training and of those that it began from: of a core's time, or of the clock on a GPU."""
+    return sum(part["cpu_seconds" if device(part["environment"]) == "CPU" else "seconds"] for part in _parts(story)) / 60
+
+
+def _parts(story: dict) -> list[dict]:
+    """The stories of a training and of those that it began from, one after the other."""
+    return [story, *(_parts(story["ancestor"]["story"]) if "ancestor" in story else [])]
 
 
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +83,7 @@ def table(
             "method": label(method_of(runs[names[0]].model)),
             "device": device(stories[names[0]]["environment"]).split(",")[0],
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
-            "patches": stories[names[0]]["patches"],
+            "patches": sum(part["patches"] for part in _parts(stories[names[0]])),
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
             "seeds": len(by_seed.columns),
             **by_seed.mean(axis=1)[cases],

@@ -104,6 +104,10 @@ def test_weights_tell_what_their_folders_did(file, tmp_path):
     assert (campaign.state(runs, folder)["state"] == "not begun").all()
 
 
+def test_a_run_that_another_one_begins_from_is_not_the_last(file, tmp_path):
+    assert campaign.last(campaign.read(file, tmp_path)) == ["second"]
+
+
 def test_nothing_has_begun_before_it_begins(file, tmp_path):
     state = campaign.state(campaign.read(file, tmp_path), tmp_path)
     assert (state["state"] == "not begun").all() and (state["patches"] == 0).all() and state["validation"].isna().all()
