@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -429,8 +430,11 @@ def _record_launches(model: nn.Module, config: TrainConfig, device: torch.device
     """
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     sample = torch.rand(config.batch, config.bands, config.patch, config.patch, device=device)
-    torch.cuda.make_graphed_callables(model.train(), (sample,), allow_unused_input=True)
-    model.load_state_dict(before)  # recording passes ran, and batch norms took note
+    try:
+        torch.cuda.make_graphed_callables(model.train(), (sample,), allow_unused_input=True)
+    except RuntimeError as error:
+        warnings.warn(f"launches are not recorded, training goes on without: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=2)
+    model.load_state_dict(before)  # passes ran, and batch norms took note
 
 
 @torch.no_grad()

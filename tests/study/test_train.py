@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from decsc_core import metrics, weights
 from decsc_core.model import DECSC, SolverConfig, decsc, preset
 from decsc_core.model.shifts import all_shifts
-from decsc_core.networks.catalog import configure
+from decsc_core.networks.catalog import build, configure
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
 from decsc_core.study import train as module
@@ -218,6 +219,25 @@ def test_a_penalty_on_the_jacobian_is_logged_and_pulls_it_down(tmp_path):
     assert all(value > 0 for value in logged[1e-9])
     assert logged[10.0][0] == logged[1e-9][0]
     assert np.mean(logged[10.0][-5:]) < 0.8 * np.mean(logged[1e-9][-5:])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_recording_launches_leaves_the_network_as_it_was(fails, monkeypatch):
+    """Also where it fails, which is told; the recording itself needs a GPU."""
+    def record(model: torch.nn.Module, sample: tuple[Tensor], allow_unused_input: bool) -> None:
+        assert sample[0].shape == (2, 31, 12, 12) and allow_unused_input
+        model(*sample)  # batch norms take note
+        if fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nSearch for it")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    made = TrainConfig(configure("qrnn3d", "tiny"), steps=1, batch=2, patch=12)
+    model = build(made.model, torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.warns(RuntimeWarning, match="goes on without: operation not permitted.*capturing$") if fails else nullcontext():
+        module._record_launches(model, made, torch.device("cpu"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("passes", [0.0, 0.5, 1.0])
