@@ -98,12 +98,12 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, budgets = stories[0]["training"], []
-    devices = [device(story["environment"]) for story in stories]
+    devices = [device(story["environment"]).split(", shared")[0] for story in stories]
     for name in dict.fromkeys(devices):
         taken = [minutes(story) for story, own in zip(stories, devices) if own == name]
         least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
-        unit = "minutes of CPU time" if name == "CPU" else f"minutes on {name}"
-        budgets.append(f"{len(taken)} for {least if least == most else f'{least} to {most}'} {unit} each")
+        unit = "minutes of CPU time each" if name == "CPU" else f"minutes each on {name}, shared as `training.md` tells"
+        budgets.append(f"{len(taken)} for {least if least == most else f'{least} to {most}'} {unit}")
     crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (

@@ -429,7 +429,7 @@ def _record_launches(model: nn.Module, config: TrainConfig, device: torch.device
     Not for DECSC, whose solver decides on its way how far it goes.
     """
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    sample = torch.rand(config.batch, config.bands, config.patch, config.patch, device=device)
+    sample = torch.zeros(config.batch, config.bands, config.patch, config.patch, device=device)
     try:
         torch.cuda.make_graphed_callables(model.train(), (sample,), allow_unused_input=True)
     except RuntimeError as error:

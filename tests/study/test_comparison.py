@@ -90,6 +90,16 @@ def test_the_table_has_means_over_scenes_and_seeds(runs, rows, with_gpu, stories
     assert best[["parameters", "seeds", "minutes"]].isna().all()
 
 
+def test_the_caption_tells_the_time_on_each_device(stories, untrained):
+    told = {"dataset": "cave", "case": ["gauss-95"]}
+    traced = {"dataset": "cave", "scenes": {"a": "", "b": ""}, "crop": 64,
+              "runs": {run: {"weights": {"story": story | {"training": told}}} for run, story in stories.items()}}
+    assert (
+        "σ in [0, 95], 3 for 1 to 2 minutes of CPU time each; 1 for 2 minutes each on NVIDIA H200, shared as `training.md` tells, "
+        "validation included: small budgets. Means over 2 test scenes, of each the central 64 x 64 pixels."
+    ) in comparison.describe(traced, untrained)
+
+
 def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs, rows, with_gpu, stories, untrained):
     figure = comparison.draw(GROUPS, pd.concat([rows, with_gpu]), stories, runs, untrained)
     gauss, mixture = figure.axes
