@@ -647,7 +647,7 @@ rule choices:
 
 
 rule comparison:
-    """The learned methods at equal cost."""
+    """The learned methods after short trainings."""
     input:
         run_files(COMPARED, COMPARED_CASES),
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),

@@ -132,7 +132,7 @@ _PUBLISHED = {
         ("table_networks", "table", "", "DECSC's published networks side by side: for all noise or for some, small or of the paper's size"),
     ),
     "14_comparison": (
-        ("table_comparison", "table", "", "the learned methods after trainings of one length on each device, on the same scenes"),
+        ("table_comparison", "table", "", "the learned methods after short trainings on the same scenes"),
         ("fig_comparison", "curves", "", "the same for every seed of training"),
     ),
     "12_report": (

@@ -1,4 +1,4 @@
-"""The learned methods at equal cost: networks trained alike, for the same time on the same device, and scored on the same cubes."""
+"""The learned methods side by side: networks after short trainings on the same scenes with the same noise, scored on the same cubes."""
 
 from __future__ import annotations
 
