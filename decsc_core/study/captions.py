@@ -65,7 +65,8 @@ def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
         trained = "Weights"
         if "training" in weights["story"]:
             trained += f" trained on {_training(weights['story'])}"
-            told += _budgets(weights["story"])
+            told.append(f"{_duration(weights['story']['seconds'])}, {weights['story']['patches']:,} patches")
+            told += _before(weights["story"])
         alike.setdefault(trained, []).append(f"{label(method)} {weights['file']} ({'; '.join(told)})")
     alike = {trained: dict.fromkeys(files) for trained, files in alike.items()}
     return " ".join(f"{trained}: {', '.join(files)}." for trained, files in alike.items())
@@ -78,13 +79,18 @@ def _training(story: Mapping) -> str:
     return f"{scenes} with {describe_noise(training['case'])}, seed {training['seed']}, on {where}"
 
 
-def _budgets(story: Mapping) -> list[str]:
-    """What a training cost, and before it those of the weights that it started from."""
-    told = [f"{_duration(story['seconds'])}, {story['patches']:,} patches"]
-    if "ancestor" in story:
-        before = story["ancestor"]["story"]
-        told += [f"started from weights trained on {_training(before)}", *_budgets(before)]
-    return told
+def _before(story: Mapping) -> list[str]:
+    """What the trainings cost that the weights had before their last one, together; nothing if there were none."""
+    scenes, minutes, count = [], {}, 0
+    while "ancestor" in story:
+        story, count = story["ancestor"]["story"], count + 1
+        scenes.append(DATASETS[story["training"]["dataset"]].title)
+        where = (device(story["environment"]) or "an unknown device").split(",")[0]  # and not with how many it was shared
+        minutes[where] = minutes.get(where, 0) + story["seconds"]
+    if not count:
+        return []
+    spent = " and ".join(f"{_duration(seconds)} on {where}" for where, seconds in minutes.items())
+    return [f"before that {count} training{'s' * (count > 1)} on {' and '.join(dict.fromkeys(scenes))}, {spent}"]
 
 
 def missing_peers(methods: Sequence[str]) -> str:

@@ -61,7 +61,16 @@ def test_fine_tuning_is_told_with_what_came_before():
     tuned = {"training": STORY["training"] | {"dataset": "remote"}, "seconds": 600.0, "patches": 800,
              "environment": {"device": "cpu"}, "ancestor": {"sha256": "cd" * 32, "story": STORY}}
     text = captions.describe_weights([("decsc", WEIGHTS | {"story": tuned})])
-    assert text.index("10 minutes, 800 patches") < text.index("started from") < text.index("95 minutes, 22,000 patches")
+    assert "; 10 minutes, 800 patches; before that 1 training on CAVE, 95 minutes on CPU)" in text
+
+
+def test_what_came_before_is_summed_up_by_device():
+    def after(story, device, seconds):
+        return STORY | {"seconds": seconds, "environment": {"device": device}, "ancestor": {"sha256": "cd" * 32, "story": story}}
+
+    tuned = after(after(after(STORY, "cpu", 300.0), "NVIDIA H200, shared by four trainings", 1080.0), "NVIDIA H200", 600.0)
+    text = captions.describe_weights([("decsc", WEIGHTS | {"story": tuned})])
+    assert "; before that 3 trainings on CAVE, 18 minutes on NVIDIA H200 and 100 minutes on CPU)" in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90, "90 seconds"), (5700, "95 minutes"), (5 * 3600, "5 hours")])
