@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +100,8 @@ class Bench(widgets.VBox):
     side : int
         Only the centre of the scene is used, at most that many pixels a side.
     weights : path, optional
-        A file of DECSC weights, by default those that come with the package; read when they are needed.
+        A file of DECSC weights, by default those of the package that suit as many bands as the scene has; read when they
+        are needed.
 
     Attributes
     ----------
@@ -136,7 +137,7 @@ class Bench(widgets.VBox):
         if not 0 <= level <= HIGHEST:
             raise ValueError(f"the noise level must be at least 0 and at most {HIGHEST}, not {level}")
         case = {"mixture": "mixture-disjoint"}.get(case, "gauss-95" if case.startswith("gauss") else case)
-        self._weights_file = weights
+        self._weights_file, self._networks = weights, {}
         known = [(entry.title, name) for name, entry in DATASETS.items()]
         if dataset not in (FILE, *DATASETS):
             raise SceneError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)} and {FILE!r}")
@@ -197,22 +198,30 @@ class Bench(widgets.VBox):
         )
         self.add_class("decsc-bench")
 
-    @cached_property
+    @property
     def weights(self) -> files.Weights:
-        """The network with its story.
+        """The network for this scene, with its story.
 
         Raises
         ------
         WeightsError
             If the file cannot be used.
         """
-        loaded = files.load(self._weights_file or files.shipped("decsc"))
-        if METHODS[loaded.method].kind != "equilibrium":
-            raise files.WeightsError(
-                f"{loaded.path}: weights of {loaded.method!r}, which has no fixed point; give DECSC's"
-            )
-        loaded.model.to(pick_device("auto"))
-        return loaded
+        path = self._network_file
+        if path not in self._networks:
+            loaded = files.load(path)
+            if METHODS[loaded.method].kind != "equilibrium":
+                raise files.WeightsError(
+                    f"{loaded.path}: weights of {loaded.method!r}, which has no fixed point; give DECSC's"
+                )
+            loaded.model.to(pick_device("auto"))
+            self._networks[path] = loaded
+        return self._networks[path]
+
+    @property
+    def _network_file(self) -> Path | str:
+        """Where the network for this scene lies."""
+        return self._weights_file or files.shipped("decsc", bands=self.clean.shape[2])
 
     @property
     def method(self) -> str:
@@ -352,7 +361,7 @@ class Bench(widgets.VBox):
         told = "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value)
         self.about.value = (
             f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, "
-            f"{height} × {width} pixels, {bands} bands. {escape(told)} Level 0 adds no noise.</span>"
+            f"{height} × {width} pixels, {bands} bands. {escape(told)} Network: {escape(Path(self._network_file).stem)}. Level 0 adds no noise.</span>"
         )
         self.version += 1
 
