@@ -252,6 +252,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_tables(scheduled, copy_smal
     assert tables(folder) == tables(scheduled)
 
 
+def test_a_training_waits_for_the_one_that_it_begins_from(copy):
+    target = "runs/standard/trained/sst-paper-0/weights.safetensors"
+    done = command("./run_all.sh", "--profile", "standard", "-n", target, cwd=copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs(done.stdout + done.stderr) == {"train_run": 2}
+    assert re.findall(r"^ +output: runs/standard/trained/(\S+)/weights", done.stdout + done.stderr, re.M) == ["sst-paper-15-minutes", "sst-paper-0"]
+
+
 def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy):
     readme = (ROOT / "README.md").read_text().replace("\\\n", " ").replace("/shared/decsc", str(copy))
     plans = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -142,15 +143,25 @@ def as_methods(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.DataFr
 
 
 def means(rows: pd.DataFrame, runs: Mapping[str, TrainConfig], by: Mapping[Any, Sequence[str]]) -> pd.DataFrame:
-    """Means over scenes and seeds for each value of `runs_by`: `value`, `parameters`, `psnr`, `ssim`, `sam`."""
-    return pd.DataFrame([
-        {
+    """Means over scenes and seeds for each value of `runs_by`.
+
+    Returns
+    -------
+    DataFrame
+        `value`, `parameters`, `psnr`, `ssim`, `sam`; `seeds` of the training, and `least` and `most`, the range of the
+        MPSNR over them [dB].
+    """
+    found = []
+    for value, names in by.items():
+        own = rows[rows["run"].isin(names)]
+        by_seed = own.groupby("train_seed")["psnr"].mean()
+        found.append({
             "value": value,
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
-            **rows.loc[rows["run"].isin(names), METRICS].mean(),
-        }
-        for value, names in by.items()
-    ])
+            **own[METRICS].mean(),
+            "seeds": len(by_seed), "least": by_seed.min(), "most": by_seed.max(),
+        })
+    return pd.DataFrame(found)
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
@@ -208,11 +219,17 @@ def draw_changes(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_means(axis: Axes, table: pd.DataFrame) -> None:
+    """MPSNR by value, from `means`, with bars for the range over the seeds."""
+    axis.plot(table["value"], table["psnr"], marker="o", markersize=3)
+    axis.vlines(table["value"], table["least"], table["most"], linewidth=0.8)
+
+
 def draw_sizes(table: pd.DataFrame, name: str, complete: int) -> Figure:
     """MPSNR against the number of atoms, from `means`; the broad line marks the complete network's."""
     figure, axis = plt.subplots(figsize=(COLUMN_WIDTH, 2.0))
     axis.axvline(complete, color="0.85", linestyle="-", linewidth=3, zorder=0)
-    axis.plot(table["value"], table["psnr"], marker="o", markersize=3)
+    draw_means(axis, table)
     axis.set(xlabel=name, ylabel="MPSNR [dB]")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

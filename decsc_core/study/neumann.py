@@ -22,6 +22,7 @@ from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts
 from decsc_core.scenes import Scene
+from decsc_core.study.ablation import draw_means
 from decsc_core.study.convergence import Problem
 from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import noisy_cube
@@ -166,7 +167,7 @@ def draw(table: pd.DataFrame, trained: pd.DataFrame) -> Figure:
         axis.set(ylabel=name)
     axes[0].legend()
     if len(trained):
-        axes[-1].plot(trained["value"], trained["psnr"], marker="o", markersize=2.5)
+        draw_means(axes[-1], trained)
         axes[-1].set(ylabel="MPSNR after training [dB]")
     for axis in axes:
         axis.axvline(PAPER_LENGTH, color="0.85", linestyle="-", linewidth=3, zorder=0)

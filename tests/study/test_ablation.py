@@ -119,6 +119,8 @@ def test_sizes_are_ordered_and_counted(runs):
     table = ablation.means(scored, runs, ablation.runs_by(runs, "shared_atoms"))
     assert table["value"].tolist() == [8, 16] and table["psnr"].tolist() == [28.5, 32]
     assert 0 < table["parameters"][0] < table["parameters"][1]
+    assert table[["seeds", "least", "most"]].values.tolist() == [[1, 28.5, 28.5], [2, 31, 33]]
     axis = ablation.draw_sizes(table, "Shared atoms", 16).axes[0]
     assert axis.get_xlabel() == "Shared atoms"
     assert [list(line.get_xdata()) for line in axis.lines] == [[16, 16], [8, 16]]
+    assert [list(bar[:, 1]) for bar in axis.collections[0].get_segments()] == [[28.5, 28.5], [31, 33]]

@@ -111,8 +111,9 @@ def test_other_band_numbers_are_refused(model):
 
 
 def test_the_figure_has_a_panel_more_with_trained_networks(table):
-    trained = pd.DataFrame({"value": [1, 5], "psnr": [20.0, 21.0]})
+    trained = pd.DataFrame({"value": [1, 5], "psnr": [20.0, 21.0], "least": [19.5, 20.5], "most": [20.5, 21.5]})
     assert len(neumann.draw(table, trained.iloc[:0]).axes) == 3
     figure = neumann.draw(table, trained)
     assert [list(axis.lines[0].get_xdata()) for axis in figure.axes] == [[1, 2, 3, 4, 30]] * 3 + [[1, 5]]
     np.testing.assert_array_equal(figure.axes[3].lines[0].get_ydata(), trained["psnr"])
+    assert [list(bar[:, 1]) for bar in figure.axes[3].collections[0].get_segments()] == [[19.5, 20.5], [20.5, 21.5]]
