@@ -151,23 +151,33 @@ def costs(asked: argparse.Namespace) -> pd.DataFrame:
     return table
 
 
-def curves(asked: argparse.Namespace) -> pd.DataFrame:
-    """A row a loop and number of patches: MPSNR for each seed, and the mean distance from the release's loop."""
+def trainings(asked: argparse.Namespace) -> pd.DataFrame:
+    """A row a seed, loop and number of patches."""
     rows = []
     for seed in asked.seeds:
         for shifts in (RELEASE, *asked.shifts):
             with worker(1) as process:
                 rows += process.submit(learn, shifts, asked.dataset, asked.patches, seed).result()
             print(rows[-1], flush=True)
-    frame = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def learning(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a loop and number of patches: MPSNR and its difference from the release's loop with the same seed, means over the seeds.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `trainings`.
+    """
     keys = ["loop", "shifts", "patches"]
-    order = frame[keys].drop_duplicates().itertuples(index=False, name=None)
-    scores = frame.pivot(index=keys, columns="seed", values="MPSNR [dB]").loc[list(order)]
-    table = scores.add_prefix("MPSNR [dB], seed ").rename_axis(columns=None)
-    released = scores.loc["release"].droplevel("shifts")
-    table["above the release [dB]"] = scores.sub(released, level="patches").mean(axis=1)
-    table["CPU [s]"] = frame.groupby(keys)["CPU [s]"].mean()
-    return table.reset_index()
+    order = rows[keys].drop_duplicates().itertuples(index=False, name=None)
+    scores = rows.pivot(index=keys, columns="seed", values="MPSNR [dB]").loc[list(order)]
+    above = scores.sub(scores.loc["release"].droplevel("shifts"), level="patches")
+    return pd.DataFrame({
+        "seeds": scores.count(axis=1), "MPSNR [dB]": scores.mean(axis=1), "above the release [dB]": above.mean(axis=1),
+        "standard error [dB]": above.sem(axis=1), "CPU [s]": rows.groupby(keys)["CPU [s]"].mean(),
+    }).loc[scores.index].reset_index()
 
 
 def count(text: str) -> int:
@@ -178,7 +188,7 @@ def count(text: str) -> int:
 
 
 def main() -> None:
-    """Print the tables, and write them where asked."""
+    """Print the tables, and write them where asked; the .json has every training, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only the cost, not what is learned")
     parser.add_argument("--preset", choices=SIZES, default="paper", help="network whose cost is measured")
@@ -194,10 +204,14 @@ def main() -> None:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")
 
     try:
-        tables = {"cost": costs(asked), **({} if asked.quick else {"learning": curves(asked)})}
+        tables = {"cost": costs(asked)}
+        if not asked.quick:
+            rows = trainings(asked)
+            tables |= {"learning": learning(rows), "trainings": rows}
     except SceneError as error:
         sys.exit(str(error))
-    told = "\n\n".join(table.to_markdown(index=False, floatfmt=",.4g") for table in tables.values())
+    printed = [tables[name].to_markdown(index=False, floatfmt=",.4g") for name in ("cost", "learning") if name in tables]
+    told = "\n\n".join(printed)
     print(told)
     for path in asked.out:
         data = {name: table.to_dict("records") for name, table in tables.items()}

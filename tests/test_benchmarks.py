@@ -110,12 +110,15 @@ def test_what_is_learned_beside_the_releases(tmp_path):
     out = tmp_path / "table.json"
     done = command(*TINY, "--patches", "8", "--seeds", "3", "4", "--out", out)
     assert done.returncode == 0, done.stderr
-    rows = json.loads(out.read_text())["learning"]
+    tables = json.loads(out.read_text())
+    rows = tables["learning"]
     assert [row["patches"] for row in rows] == [2, 4, 6, 8] * 3
-    scores = [[row[f"MPSNR [dB], seed {seed}"] for row in rows] for seed in (3, 4)]
+    scores = [[row["MPSNR [dB]"] for row in tables["trainings"] if row["seed"] == seed] for seed in (3, 4)]
     for number, row in enumerate(rows):
-        gaps = [own[number] - own[number % 4] for own in scores]
-        assert row["above the release [dB]"] == pytest.approx(sum(gaps) / 2)
+        one, other = (own[number] - own[number % 4] for own in scores)
+        assert row["seeds"] == 2 and row["MPSNR [dB]"] == pytest.approx((scores[0][number] + scores[1][number]) / 2)
+        assert row["above the release [dB]"] == pytest.approx((one + other) / 2)
+        assert row["standard error [dB]"] == pytest.approx(abs(one - other) / 2)
     assert all(own[at + 3] > own[at] + 0.1 for own in scores for at in (0, 4, 8))  # they learn
 
 
