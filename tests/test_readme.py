@@ -6,6 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from decsc_core.denoisers.registry import METHODS
+from decsc_core.study.paper import label
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -37,3 +40,21 @@ def test_the_results_are_those_of_the_standard_profile() -> None:
     for name, cells in told.items():
         best = results.loc[name] == results.max()
         assert cells == [f"**{value:.2f}**" if best[scene] else f"{value:.2f}" for scene, value in results.loc[name].items()]
+
+
+def test_the_means_of_every_case_are_those_of_the_standard_profile() -> None:
+    """The best method that learns nothing, the best peer that learned, and DECSC; the best of all is bold."""
+    table = re.search(r"^\| scenes \| noise case.*?\n\n", README, re.M | re.S)[0].strip().splitlines()[2:]
+    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    expected = []
+    for scenes, name in (("CAVE", "table2_close_range"), ("remote sensing", "table3_remote_sensing")):
+        means = pd.read_csv(ROOT / f"figures/standard/{name}.csv").query("index == 'psnr'").set_index("case")
+        for case, row in means.drop(columns="index").astype(float).iterrows():
+            cells = []
+            for kinds in (("model-driven", "band-wise"), ("learned",), ("equilibrium",)):
+                there = [label(method) for method, about in METHODS.items() if about.kind in kinds and label(method) in row]
+                best = row[there].idxmax() if there else None
+                text = f"{best} {row[best]:.2f}".removeprefix("DECSC ") if best else "–"
+                cells.append(f"**{text}**" if best == row.idxmax() else text)
+            expected.append([scenes, f"`{case}`", *cells])
+    assert told == expected
