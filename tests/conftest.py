@@ -36,6 +36,13 @@ esac
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process, which makes its fixtures once; so do all that look at the one small run of the workflow."""
+    for item in items:
+        name = "scheduled" if "scheduled" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of data and golden files beside the repository; tests that need it are skipped where it is absent."""
