@@ -51,7 +51,8 @@ case "${1:-}" in
     test)
         shift
         environment
-        exec python -m pytest "$@" ;;
+        export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # several processes side by side are faster than one with several threads
+        exec python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@" ;;
     explore)
         shift
         environment

@@ -87,12 +87,12 @@ def test_a_table_is_written_as_json_or_markdown_only():
 
 # A training step
 
-TINY = ("training.py", "--preset", "tiny", "--patch", "16", "--steps", "2", "--shifts", "1", "9")
+TINY = ("training.py", "--preset", "tiny", "--patch", "16", "--steps", "2")
 
 
 def test_a_step_beside_the_releases(tmp_path):
     out = tmp_path / "table.json", tmp_path / "table.md"
-    done = command(*TINY, "--quick", "--out", *out)
+    done = command(*TINY, "--quick", "--shifts", "1", "9", "--out", *out)
     assert done.returncode == 0, done.stderr
     tables = json.loads(out[0].read_text())
     assert list(tables) == ["cost"] and out[1].read_text() in done.stdout
@@ -108,18 +108,18 @@ def test_a_step_beside_the_releases(tmp_path):
 @pytest.mark.slow
 def test_what_is_learned_beside_the_releases(tmp_path):
     out = tmp_path / "table.json"
-    done = command(*TINY, "--patches", "8", "--seeds", "3", "4", "--out", out)
+    done = command(*TINY, "--shifts", "1", "--patches", "8", "--seeds", "3", "4", "--out", out)
     assert done.returncode == 0, done.stderr
     tables = json.loads(out.read_text())
     rows = tables["learning"]
-    assert [row["patches"] for row in rows] == [2, 4, 6, 8] * 3
+    assert [row["patches"] for row in rows] == [2, 4, 6, 8] * 2
     scores = [[row["MPSNR [dB]"] for row in tables["trainings"] if row["seed"] == seed] for seed in (3, 4)]
     for number, row in enumerate(rows):
         one, other = (own[number] - own[number % 4] for own in scores)
         assert row["seeds"] == 2 and row["MPSNR [dB]"] == pytest.approx((scores[0][number] + scores[1][number]) / 2)
         assert row["above the release [dB]"] == pytest.approx((one + other) / 2)
         assert row["standard error [dB]"] == pytest.approx(abs(one - other) / 2)
-    assert all(own[at + 3] > own[at] + 0.1 for own in scores for at in (0, 4, 8))  # they learn
+    assert all(own[at + 3] > own[at] + 0.1 for own in scores for at in (0, 4))  # they learn
 
 
 def test_the_releases_step_is_that_of_its_network_and_one_evaluation_more(monkeypatch):

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import ast
-import base64
-import csv
-import fcntl
-import hashlib
 import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -29,8 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROFILES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 EXTRA_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
-MEASURED = {"seconds", "cpu_seconds", "minutes", "cpu_minutes", "memory_mb", "bytes"}
-"""Columns of tables that hold what the clock and the system said, other in every run."""
 
 
 def command(*words, cwd=ROOT, **environment) -> subprocess.CompletedProcess:
@@ -185,74 +176,7 @@ def test_run_all_makes_a_notebook_once_and_reports_a_broken_one(copy, tiny):
     assert published.read_bytes() == picture  # what was published before is not lost
 
 
-def jobs(told: str) -> Counter:
-    """How many jobs of each rule Snakemake counts; that of `all` does nothing."""
-    counts = re.findall(r"^(\w+) +(\d+)$", told.split("Job stats:")[1], re.M)
-    return Counter({rule: int(count) for rule, count in counts if rule not in ("all", "total")})
-
-
-@pytest.mark.slow
-def test_every_job_goes_through_the_scheduler_of_a_cluster(scheduled):
-    scripts = [path.read_text() for path in scheduled.glob("cluster/job-*/script")]
-    submitted = [json.loads(re.search(r"^# properties = (.+)$", script, re.M)[1]) for script in scripts]
-    assert Counter(job["rule"] for job in submitted) == jobs((scheduled / "cluster/told").read_text())
-    assert {path.read_text().strip() for path in scheduled.glob("cluster/job-*/code")} == {"0"}
-    made = {name for job in submitted for name in job["output"]}
-    assert made >= {f"figures/quick/{name}" for artifact in ARTIFACTS for name in artifact.files}
-    assert all((scheduled / name).is_file() for name in made)
-
-
-def tables(folder: Path) -> dict[str, list]:
-    """All tables of a run as they are written, without what was measured: columns, and the rows of costs in the report.
-
-    Weights that were trained in the run tell how long that took, so their hashes and sizes are measured, too.
-    """
-    trained = {hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in folder.glob("runs/**/weights.safetensors")}
-    found = {}
-    for path in sorted([*folder.glob("figures/**/*.csv"), *folder.glob("runs/**/*.csv")]):
-        head, *lines = csv.reader(re.sub("|".join(trained), "trained here", path.read_text()).splitlines())
-        kept = [line for line in lines if "metric" not in head or line[head.index("metric")] not in MEASURED]
-        columns = [number for number, column in enumerate(head) if column not in MEASURED]
-        found[str(path.relative_to(folder))] = [[line[number] for number in columns] for line in [head, *kept]]
-    return found
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_with_the_same_tables(scheduled, copy_small_workflow, tmp_path):
-    """Killed in a notebook, after other jobs, with all that it started; the one to compare with was never interrupted."""
-    folder, log = copy_small_workflow(tmp_path), tmp_path / "log"
-    with log.open("w") as output:
-        run = subprocess.Popen(
-            ["./run_all.sh", "--cores", "1"], cwd=folder, stdout=output, stderr=output, start_new_session=True
-        )
-        while not (log.read_text().count("Finished jobid") > 1 and [*folder.glob("runs/*/notebooks/*.running.ipynb")]):
-            assert run.poll() is None, log.read_text()
-            time.sleep(0.1)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-    described = re.findall(r"^    output: (.+)\n(?:    .+\n)*?    jobid: (\d+)$", log.read_text(), re.M)
-    made = {number: [folder / name.removesuffix(" (update)") for name in names.split(", ")] for names, number in described}
-    *others, last = [made[number] for number in re.findall(r"^Finished jobid: (\d+)", log.read_text(), re.M)]
-    ready = {path: path.stat().st_mtime_ns for paths in others for path in paths}
-    assert [*folder.glob(".snakemake/locks/*")]
-
-    with open(folder / ".snakemake/running") as another:
-        fcntl.flock(another, fcntl.LOCK_SH)
-        refused = command("./run_all.sh", "--cores", 1, cwd=folder)
-    assert refused.returncode == 1 and "Directory cannot be locked" in refused.stdout + refused.stderr
-
-    before = last[0].stat().st_mtime_ns
-    for path in last:  # as if the run had been killed before it noted that this job has ended
-        mark = base64.b64encode(str(path.relative_to(folder)).encode()).decode()
-        (folder / ".snakemake/incomplete" / mark).write_text('{"external_jobid": null}')
-    done = command("./run_all.sh", "--cores", 1, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert ready == {path: path.stat().st_mtime_ns for path in ready}  # not made again
-    assert last[0].stat().st_mtime_ns > before
-    assert tables(folder) == tables(scheduled)
-
-
-def test_a_training_waits_for_the_one_that_it_begins_from(copy):
+def test_a_training_waits_for_the_one_that_it_begins_from(copy, jobs):
     target = "runs/standard/trained/sst-paper-0/weights.safetensors"
     done = command("./run_all.sh", "--profile", "standard", "-n", target, cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -260,7 +184,7 @@ def test_a_training_waits_for_the_one_that_it_begins_from(copy):
     assert re.findall(r"^ +output: runs/standard/trained/(\S+)/weights", done.stdout + done.stderr, re.M) == ["sst-paper-15-minutes", "sst-paper-0"]
 
 
-def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy):
+def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy, jobs):
     readme = (ROOT / "README.md").read_text().replace("\\\n", " ").replace("/shared/decsc", str(copy))
     plans = {}
     for words, executor in re.findall(r"^.*\./run_all\.sh (.* --executor (slurm|kubernetes) .*)$", readme, re.M):
