@@ -81,15 +81,15 @@ def _training(story: Mapping) -> str:
 
 def _before(story: Mapping) -> list[str]:
     """What the trainings cost that the weights had before their last one, together; nothing if there were none."""
-    scenes, minutes, count = [], {}, 0
+    scenes, seconds, count = [], {}, 0
     while "ancestor" in story:
         story, count = story["ancestor"]["story"], count + 1
         scenes.append(DATASETS[story["training"]["dataset"]].title)
         where = (device(story["environment"]) or "an unknown device").split(",")[0]  # and not with how many it was shared
-        minutes[where] = minutes.get(where, 0) + story["seconds"]
+        seconds[where] = seconds.get(where, 0) + story["seconds"]
     if not count:
         return []
-    spent = " and ".join(f"{_duration(seconds)} on {where}" for where, seconds in minutes.items())
+    spent = " and ".join(f"{_duration(took)} on {where}" for where, took in seconds.items())
     return [f"before that {count} training{'s' * (count > 1)} on {' and '.join(dict.fromkeys(scenes))}, {spent}"]
 
 
