@@ -142,3 +142,18 @@ def test_the_releases_step_is_that_of_its_network_and_one_evaluation_more(monkey
 def test_scenes_that_are_not_there_are_told_in_one_line(tmp_path):
     done = command(*TINY, "--quick", "--dataset", "cave", DECSC_DATA=str(tmp_path))
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "DECSC_DATA" in done.stderr
+
+
+def test_patches_a_second_are_those_of_the_training(tmp_path):
+    out = tmp_path / "table.json"
+    done = command("throughput.py", "--methods", "hsdt", "--preset", "small", "--batch", "1", "--steps", "6", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(out.read_text())
+    assert row["method"] == "HSDT" and row["patches a step"] == 1 and 0.1 < row["launched one by one [patches/s]"] < 1000
+    assert ("replayed [patches/s]" in row) == torch.cuda.is_available()
+    assert "| HSDT" in done.stdout
+
+
+def test_too_few_steps_are_refused():
+    done = command("throughput.py", "--steps", "3")
+    assert done.returncode == 2 and "--steps" in done.stderr

@@ -172,10 +172,10 @@ def test_scenes_of_other_bands_are_seen_in_windows(tmp_path, network, bands, win
 def test_a_scene_of_many_bands_is_seen_by_the_network_for_them(tmp_path):
     camera, spectrometer = (file_of(tmp_path, bands, f"{bands}.npy") for bands in (31, 32))
     bench = Bench("file", camera, side=48)
-    assert bench.weights.path == weights.shipped("decsc") and "Network: decsc-small-all." in bench.about.value
+    assert bench.weights.path == weights.shipped("decsc") and "Network, where one is used: decsc-small-all." in bench.about.value
     bench.path.value = spectrometer
     assert bench.weights.path == weights.shipped("decsc", bands=32) != weights.shipped("decsc")
-    assert "Network: decsc-small-remote." in bench.about.value
+    assert "Network, where one is used: decsc-small-remote." in bench.about.value
     bench.path.value = camera
     assert bench.weights.path == weights.shipped("decsc")
 

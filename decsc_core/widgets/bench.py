@@ -361,7 +361,7 @@ class Bench(widgets.VBox):
         told = "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value)
         self.about.value = (
             f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, "
-            f"{height} × {width} pixels, {bands} bands. {escape(told)} Network: {escape(Path(self._network_file).stem)}. Level 0 adds no noise.</span>"
+            f"{height} × {width} pixels, {bands} bands. {escape(told)} Network, where one is used: {escape(Path(self._network_file).stem)}. Level 0 adds no noise.</span>"
         )
         self.version += 1
 
