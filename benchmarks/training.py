@@ -1,6 +1,6 @@
 """What a training step costs beside that of the authors' release, and whether as much is learned from a patch.
 
-    python benchmarks/training.py [--shifts 1 3 6] [--steps 8] [--out FILE.json ...]    a quarter of an hour, 12 GB
+    python benchmarks/training.py [--shifts 1 3 6] [--steps 8] [--out FILE.json ...]    half an hour, 12 GB
     python benchmarks/training.py --quick [--preset small] [--patch 64]                 only the cost
     DECSC_DATA=/path/to/data python benchmarks/training.py --dataset cave               on real scenes
 
