@@ -53,22 +53,17 @@ def measure(method: str, size: str, batch: int, steps: int) -> dict:
     return row
 
 
-def enough(text: str) -> int:
-    """A number of steps of which some are left to be counted."""
-    if int(text) < 4:
-        raise ValueError(text)
-    return int(text)
-
-
 def main() -> None:
     """Print the table, and write it as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=LEARNED, default=list(LEARNED))
     parser.add_argument("--preset", choices=SIZES, default="paper")
     parser.add_argument("--batch", type=int, default=8, help="patches a step")
-    parser.add_argument("--steps", type=enough, default=150, help="of each training, at least 4")
+    parser.add_argument("--steps", type=int, default=150, help="of each training, at least 4")
     parser.add_argument("--out", type=Path, help="also write the table as JSON")
     asked = parser.parse_args()
+    if asked.batch < 1 or asked.steps < 4:
+        parser.error("--batch must be at least 1 and --steps at least 4")
     rows = []
     for method in asked.methods:
         rows.append(measure(method, asked.preset, asked.batch, asked.steps))

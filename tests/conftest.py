@@ -19,7 +19,7 @@ os.environ |= {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: where several processes test side by side, one needs nearly all the time for it."""
+    """The longest file first: where several processes test side by side, the others take the other files meanwhile."""
     items.sort(key=lambda item: item.path.name != "test_runs.py")
 
 

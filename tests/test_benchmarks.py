@@ -154,6 +154,7 @@ def test_patches_a_second_are_those_of_the_training(tmp_path):
     assert "| HSDT" in done.stdout
 
 
-def test_too_few_steps_are_refused():
-    done = command("throughput.py", "--steps", "3")
-    assert done.returncode == 2 and "--steps" in done.stderr
+@pytest.mark.parametrize("option", [("--steps", "3"), ("--batch", "0")])
+def test_trainings_with_nothing_to_count_are_refused(option):
+    done = command("throughput.py", *option)
+    assert done.returncode == 2 and "--batch must be at least 1 and --steps at least 4" in done.stderr

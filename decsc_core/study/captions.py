@@ -81,16 +81,16 @@ def _training(story: Mapping) -> str:
 
 def _before(story: Mapping) -> list[str]:
     """What the trainings cost that the weights had before their last one, together; nothing if there were none."""
-    scenes, seconds, count = [], {}, 0
+    scenes, seconds = [], {}
     while "ancestor" in story:
-        story, count = story["ancestor"]["story"], count + 1
+        story = story["ancestor"]["story"]
         scenes.append(DATASETS[story["training"]["dataset"]].title)
         where = (device(story["environment"]) or "an unknown device").split(",")[0]  # and not with how many it was shared
         seconds[where] = seconds.get(where, 0) + story["seconds"]
-    if not count:
+    if not scenes:
         return []
     spent = " and ".join(f"{_duration(took)} on {where}" for where, took in seconds.items())
-    return [f"before that {count} training{'s' * (count > 1)} on {' and '.join(dict.fromkeys(scenes))}, {spent}"]
+    return [f"before that {len(scenes)} training{'s' * (len(scenes) > 1)} on {' and '.join(dict.fromkeys(scenes))}, {spent}"]
 
 
 def missing_peers(methods: Sequence[str]) -> str:
