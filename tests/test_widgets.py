@@ -272,6 +272,22 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
     assert float(told(explorer)["residual"]) <= 0.1
 
 
+def test_the_atoms_to_choose_are_those_of_the_network_for_the_scene(tmp_path, network, monkeypatch):
+    other = DECSC(preset("tiny", bands=BANDS + 2, shared_atoms=4, unshared_atoms=3), torch.Generator().manual_seed(0))
+    file = tmp_path / "other.safetensors"
+    weights.save(other, file, {})
+    monkeypatch.setattr(weights, "shipped", lambda method, bands: network if bands == BANDS else file)
+    bench = Bench("file", file_of(tmp_path, BANDS))
+    fixed_point, dictionaries = FixedPointExplorer(bench), DictionaryExplorer(bench)
+    config = bench.model.config
+    fixed_point.shared_atom.value = dictionaries.rank.value = config.shared_atoms
+    fixed_point.slice.value = BANDS - 2
+    bench.path.value = file_of(tmp_path, BANDS + 2, "other.npy")
+    assert bench.status.value == ""
+    assert told(fixed_point)["atoms"] == "4 1 5" and told(dictionaries)["rank"] == "4"
+    assert (fixed_point.unshared_atom.max, fixed_point.slice.max, dictionaries.rank.max) == (3, BANDS, 4)
+
+
 def test_dictionaries_order_the_atoms_by_use(bench):
     explorer = DictionaryExplorer(bench)
     problem, codes = explorer.trace.problem, explorer.codes

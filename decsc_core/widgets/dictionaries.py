@@ -20,12 +20,11 @@ class DictionaryExplorer(Explorer):
     """The atoms of both dictionaries, in order of use: the root mean square of what an atom adds to the scene."""
 
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
-        config = bench.model.config
         self.which = widgets.ToggleButtons(
             options=[("K: shared, an atom a band", "K"), ("D: unshared, 3 slices an atom", "D")],
             style={"button_width": "17em"},
         )
-        self.rank = slider("Rank", config.shared_atoms)
+        self.rank = slider("Rank", 1)
         self._rank_box = widgets.Box([self.rank])
         self.slice = slider("Slice of D", SPECTRAL_KERNEL)
         self.view = View()

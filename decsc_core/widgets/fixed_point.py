@@ -25,7 +25,6 @@ class FixedPointExplorer(Explorer):
     """
 
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
-        config = bench.model.config
         self.solver = widgets.ToggleButtons(
             options=[(name.capitalize(), name) for name in METHODS], value="anderson", style={"button_width": "8em"}
         )
@@ -41,9 +40,8 @@ class FixedPointExplorer(Explorer):
         self.iterate = slider("Iterate", 1, low=0, width="36em")
         self._iterate_box = widgets.Box([self.iterate])
         self.view = View()
-        self.shared_atom = slider("Atom of S", config.shared_atoms)
-        self.unshared_atom = slider("Atom of H", config.unshared_atoms)
-        self.slice = slider("Slice of H", config.bands - 2)
+        self.shared_atom, self.unshared_atom, self.slice = (slider(name, 1) for name in ("Atom of S", "Atom of H", "Slice of H"))
+        self._codes_box = widgets.HBox([self.shared_atom, self.unshared_atom, self.slice], layout=WRAP)
         self.panels = [Panel() for _ in range(4)]
         self.codes = [Panel() for _ in range(2)]
         self.plot, self.facts = Plot(4.6, 2.3, (1, 1)), Facts()
@@ -59,7 +57,7 @@ class FixedPointExplorer(Explorer):
                 self.view.box,
                 self.facts,
                 widgets.HBox(self.panels, layout=LEVEL),
-                widgets.HBox([self.shared_atom, self.unshared_atom, self.slice], layout=WRAP),
+                self._codes_box,
                 widgets.HBox(
                     [
                         widgets.HBox(self.codes, layout=widgets.Layout(width="50%", align_items="flex-end")),
@@ -80,6 +78,12 @@ class FixedPointExplorer(Explorer):
             self.window.options = self._windows(firsts)
             self.window.value = firsts[0]
         self.window.layout.display = "none" if len(firsts) == 1 else ""
+        config = self.bench.model.config
+        most, controls = (config.shared_atoms, config.unshared_atoms, config.bands - 2), self._codes_box.children
+        if most != tuple(control.max for control in controls):
+            for control, high in zip(controls, most):
+                control.max = high
+            show_anew(self._codes_box)
         self._solve()
 
     def _windows(self, firsts: list[int]) -> list[tuple[str, int]]:
