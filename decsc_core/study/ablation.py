@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,10 +21,10 @@ from decsc_core import weights
 from decsc_core.networks.catalog import build
 from decsc_core.scenes import DATASETS
 from decsc_core.study import campaign, paper
-from decsc_core.study.captions import CASES, describe_data
+from decsc_core.study.captions import CASES, describe_data, describe_scenes, seconds_of
 from decsc_core.study.evaluate import score_rows, sidecar
 from decsc_core.study.figures import COLUMN_WIDTH
-from decsc_core.study.provenance import environment
+from decsc_core.study.provenance import device, environment
 from decsc_core.study.train import TrainConfig, train
 
 MODULES: dict[str, dict[str, Any]] = {
@@ -45,7 +46,8 @@ def runs_with(runs: Mapping[str, TrainConfig], **changes: Any) -> list[str]:
 
 def runs_by(runs: Mapping[str, TrainConfig], field: str) -> dict[Any, list[str]]:
     """The runs that differ from the first one in a field of the network alone, and in the seed, by its value, ascending."""
-    values = sorted({getattr(config.model, field) for config in runs.values()})
+    kind = type(next(iter(runs.values())).model)
+    values = sorted({getattr(config.model, field) for config in runs.values() if type(config.model) is kind})
     return {value: names for value in values if (names := runs_with(runs, **{field: value}))}
 
 
@@ -117,7 +119,7 @@ def module_table(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.Data
     -------
     DataFrame
         `network`; `swin`, `difference` and `attention`, a tick or a cross; `psnr`, `ssim`, `sam`; `seeds`; `change` of
-        the MPSNR against the complete network [dB], with `smallest` and `largest`, the range over the seeds;
+        the MPSNR against the complete network [dB], with `least` and `most`, their `spread`;
         `paper_psnr` and `paper_change`.
     """
     printed = paper.table(5).set_index("method")["psnr"]
@@ -130,7 +132,7 @@ def module_table(rows: pd.DataFrame, runs: Mapping[str, TrainConfig]) -> pd.Data
                 "network": paper.ABLATIONS[network],
                 **{part: "×" if network == f"no-{part}" else "✓" for part in ("swin", "difference", "attention")},
                 **own[METRICS].mean(), "seeds": own["train_seed"].nunique(),
-                "change": change.mean(), "smallest": change.min(), "largest": change.max(),
+                "change": change.mean(), **spread(change),
                 "paper_psnr": printed[network], "paper_change": printed[network] - printed["decsc"],
             })
     return pd.DataFrame(table)
@@ -148,8 +150,8 @@ def means(rows: pd.DataFrame, runs: Mapping[str, TrainConfig], by: Mapping[Any, 
     Returns
     -------
     DataFrame
-        `value`, `parameters`, `psnr`, `ssim`, `sam`; `seeds` of the training, and `least` and `most`, the range of the
-        MPSNR over them [dB].
+        `value`, `parameters`, `psnr`, `ssim`, `sam`; `seeds` of the training, and `least` and `most`, the `spread` of
+        the MPSNR over them [dB].
     """
     found = []
     for value, names in by.items():
@@ -159,9 +161,15 @@ def means(rows: pd.DataFrame, runs: Mapping[str, TrainConfig], by: Mapping[Any, 
             "value": value,
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
             **own[METRICS].mean(),
-            "seeds": len(by_seed), "least": by_seed.min(), "most": by_seed.max(),
+            "seeds": len(by_seed), **spread(by_seed),
         })
     return pd.DataFrame(found)
+
+
+def spread(by_seed: pd.Series) -> dict[str, float]:
+    """The range over the seeds of training, `least` and `most`; missing if there is only one."""
+    several = len(by_seed) > 1
+    return {"least": by_seed.min() if several else np.nan, "most": by_seed.max() if several else np.nan}
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
@@ -177,20 +185,19 @@ def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
     return shared | {"runs": runs, "environment": environment()}
 
 
-def describe(rows: pd.DataFrame, traced: dict) -> str:
-    """The sentences of a caption on scenes, data and trainings; `traced` is what `provenance` gives."""
+def describe(first: TrainConfig, traced: dict) -> str:
+    """The sentences of a caption on scenes, data and trainings; `traced` is what `provenance` gives, `first` the complete network's run."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
-    one, minutes = stories[0]["training"], [story["seconds"] / 60 for story in stories]
+    minutes = sorted(seconds_of(story) / 60 for story in stories)
     patches = [f"{count:,}" for count in sorted({story["patches"] for story in stories})]
     alike = ", the same for all" if len(patches) == 1 else ""
-    time = f"{min(minutes):.0f} to {max(minutes):.0f}" if max(minutes) >= 1 else "less than one"
-    scenes = len(traced["scenes"])
-    crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
+    time = f"{minutes[0]:.0f} to {minutes[-1]:.0f}" if minutes[-1] >= 1 else "less than one"
+    where = "minutes of CPU time" if device(stories[0]["environment"]) == "CPU" else f"minutes on {device(stories[0]['environment'])}"
+    noise = CASES[traced["case"]]
     return (
-        f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[one['dataset']].title}, "
-        f"{time} minutes on {stories[0]['environment']['device']}: a small scale{alike}. The complete one has "
-        f"{one['model']['shared_atoms']} shared and {one['model']['unshared_atoms']} unshared atoms and a stride of {one['model']['stride']}. "
-        f"{CASES[traced['case']][0].upper()}{CASES[traced['case']][1:]}; means over {scenes} test scene{'s' * (scenes > 1)}{crop}. "
+        f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[first.dataset].title}, "
+        f"{time} {where}: a small scale{alike}. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
+        f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; means over {describe_scenes(len(traced['scenes']), traced['crop'])}. "
         f"{describe_data(traced['dataset'])}"
     )
 
@@ -205,24 +212,29 @@ def draw_changes(table: pd.DataFrame) -> Figure:
     """
     printed = paper.table(5).set_index("method")["psnr"]
     networks = [network for network in MODULES if network != "decsc" and network in set(table["network"])]
-    figure, axis = plt.subplots(figsize=(COLUMN_WIDTH, 0.7 + 0.5 * len(networks)))
+    seeds = sorted(table["train_seed"].unique())
+    figure, axis = plt.subplots(figsize=(COLUMN_WIDTH, 0.9 + 0.5 * len(networks)))
     for place, network in enumerate(networks):
         own = table[table["network"] == network]
-        for number, (_, run) in enumerate(own.groupby("train_seed")):
-            marks = "os^v"[number % 4]
-            axis.plot(run["change"], [place] * len(run), marks, markersize=3.5, alpha=0.7, color=f"C{number}", linestyle="none")
+        for seed, run in own.groupby("train_seed"):
+            number = seeds.index(seed)
+            look = {"marker": "os^v"[number % 4], "color": f"C{number}", "linestyle": "none", "label": f"seed {seed}"}
+            axis.plot(run["change"], [place] * len(run), markersize=3.5, alpha=0.7, **look)
         axis.plot([own["change"].mean()] * 2, [place - 0.3, place + 0.3], color="0.2", linestyle="-", linewidth=1.5)
-        axis.plot(printed[network] - printed["decsc"], place, "x", color="0.2", markersize=5)
+        axis.plot(printed[network] - printed["decsc"], place, "x", color="0.2", markersize=5, linestyle="none", label="paper")
     axis.axvline(0, color="0.6", linestyle="-", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(networks)), [paper.ABLATIONS[network] for network in networks])
     axis.set(xlabel="Change of MPSNR [dB]", ylim=(len(networks) - 0.5, -0.5))
+    entries = {label: mark for mark, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(entries.values(), entries, loc="outside upper right", ncols=len(entries))
     return figure
 
 
 def draw_means(axis: Axes, table: pd.DataFrame) -> None:
     """MPSNR by value, from `means`, with bars for the range over the seeds."""
     axis.plot(table["value"], table["psnr"], marker="o", markersize=3)
-    axis.vlines(table["value"], table["least"], table["most"], linewidth=0.8)
+    several = table.dropna(subset="least")
+    axis.vlines(several["value"], several["least"], several["most"], linewidth=0.8)
 
 
 def draw_sizes(table: pd.DataFrame, name: str, complete: int) -> Figure:

@@ -80,7 +80,7 @@ _PUBLISHED = {
         ("fig04_close_range", "figure", "Fig. 4", "false colour, every method"),
         ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
         ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
-        ("table_mixture_readings", "table", "", "what hangs on how the mixture noise is read"),
+        ("table_mixture_readings", "table", "", "what depends on how the mixture noise is read"),
     ),
     "04_remote_sensing": (
         ("table3_remote_sensing", "table", "Table III", "every method and noise case, means over the test scenes"),
@@ -100,40 +100,40 @@ _PUBLISHED = {
         ("table4_complexity", "table", "Table IV", "parameters, multiply-accumulates, seconds, memory, MPSNR"),
         ("table4_gmacs", "table", "", "multiply-accumulates by size of the image, and the paper's count"),
         ("table_copies", "table", "", "what averaging more shifted copies gains"),
-        ("fig_copies", "curves", "", "the same, copy by copy and scene by scene"),
+        ("fig_copies", "curves", "", "what averaging more copies gains on each scene"),
     ),
     "07_ablation": (
         ("table5_ablation", "table", "Table V", "what each module is worth"),
-        ("fig_ablation", "curves", "", "the same on every scene and for every seed of training"),
+        ("fig_ablation", "curves", "", "what each module is worth on every scene and for every seed of training"),
     ),
     "08_convergence": (
         ("fig12_convergence", "curves", "Fig. 12", "MPSNR and residual against evaluations of f"),
         ("table_convergence", "table", "", "each solver: evaluations, residual, spectral radius"),
         ("table_deeper", "table", "", "five times as deep as in use: MPSNR, residual, who converges"),
-        ("fig_deeper", "curves", "", "the same, evaluation by evaluation"),
+        ("fig_deeper", "curves", "", "five times as deep as in use, evaluation by evaluation"),
         ("fig_spread", "curves", "", "the spread over shifts beside the true error, and its calibration"),
     ),
     "09_dictionary_size": (
         ("fig13_shared_atoms", "curves", "Fig. 13", "MPSNR against the number of shared atoms"),
         ("fig14_unshared_atoms", "curves", "Fig. 14", "MPSNR against the number of unshared atoms"),
-        ("table_dictionary_size", "table", "", "the same in numbers"),
+        ("table_dictionary_size", "table", "", "MPSNR against the numbers of atoms, in numbers"),
     ),
     "10_neumann": (
         ("fig15_neumann", "curves", "Fig. 15", "phantom against exact gradient, and memory, by L"),
-        ("table_neumann", "table", "", "the same in numbers"),
+        ("table_neumann", "table", "", "phantom against exact gradient, in numbers"),
     ),
     "11_explore": (
         ("fig_explore", "figure", "", "what the explorers begin with"),
     ),
     "13_choices": (
         ("table_choices", "table", "", "what the small networks change of the release, and what each change is worth"),
-        ("fig_choices", "curves", "", "the same, evaluation by evaluation"),
-        ("table_misfit", "table", "", "how much of what the dictionaries cannot tell the image had better keep"),
+        ("fig_choices", "curves", "", "what each choice does to MPSNR and residual, evaluation by evaluation"),
+        ("table_misfit", "table", "", "how much of what the dictionaries cannot represent is best added back"),
         ("table_networks", "table", "", "DECSC's published networks side by side: for all noise or for some, small or of the paper's size"),
     ),
     "14_comparison": (
         ("table_comparison", "table", "", "the learned methods after short trainings on the same scenes"),
-        ("fig_comparison", "curves", "", "the same for every seed of training"),
+        ("fig_comparison", "curves", "", "the learned methods after short trainings, every seed"),
     ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),
@@ -180,7 +180,8 @@ def gallery(folder: Path, profiles: Sequence[str] = ()) -> str:
     for profile in profiles:
         lines += ["", f"## {profile}"]
         for artifact in ARTIFACTS:
-            lines += ["", f"### {artifact.item or artifact.shows[0].upper() + artifact.shows[1:]}", ""]
+            shows = artifact.shows[0].upper() + artifact.shows[1:]
+            lines += ["", f"### {f'{artifact.item}: {artifact.shows}' if artifact.item else shows}", ""]
             lines += _shown(folder, profile, artifact)
     return "\n".join(lines) + "\n"
 

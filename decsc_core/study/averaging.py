@@ -72,5 +72,5 @@ def draw(curves: pd.DataFrame, used: int) -> Figure:
     axis.plot(means["averaged"], means["gain"], "o-", markersize=3, label="mean over the scenes")
     axis.axvline(used, color="0.4", linestyle="--", linewidth=0.8, label="by default")
     axis.set(xlabel="Shifted copies averaged", ylabel="MPSNR beside that of one [dB]")
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure

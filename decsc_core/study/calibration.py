@@ -82,7 +82,7 @@ def calibrate(maps: Sequence[ErrorMaps], bins: int = BINS) -> pd.DataFrame:
 
 
 def draw(maps: ErrorMaps, calibration: pd.DataFrame) -> Figure:
-    """One scene, its estimate, its error and its spread in one colour scale; beside them the calibration of all scenes.
+    """One scene, its estimate, its error and its spread, each in a colour scale of its own; below them the calibration of all scenes.
 
     Parameters
     ----------
@@ -90,18 +90,18 @@ def draw(maps: ErrorMaps, calibration: pd.DataFrame) -> Figure:
     calibration : DataFrame
         From `calibrate`.
     """
-    figure = plt.figure(figsize=(TEXT_WIDTH, 3.9))
-    axes = figure.subplot_mosaic([["clean", "estimate", "error", "spread"], ["curve"] * 4], height_ratios=(1.6, 1.9))
+    figure = plt.figure(figsize=(TEXT_WIDTH, 4.4))
+    axes = figure.subplot_mosaic([["clean", "estimate", "error", "spread"], ["curve"] * 4], height_ratios=(1.5, 1.2))
     clean, wavelengths = maps.scene.cube, maps.scene.wavelengths
     axes["clean"].imshow(false_colour(clean, wavelengths))
     axes["estimate"].imshow(false_colour(maps.estimate, wavelengths, like=clean))
-    most = np.percentile(maps.error, 99)
     for name in ("error", "spread"):
-        heat = axes[name].imshow(getattr(maps, name), cmap="magma", vmin=0, vmax=most)
-    for name, title in (("clean", "Clean"), ("estimate", "Estimate"), ("error", "True error"), ("spread", "Spread")):
+        shown = getattr(maps, name)
+        heat = axes[name].imshow(shown, cmap="magma", vmin=0, vmax=np.percentile(shown, 99))
+        figure.colorbar(heat, ax=axes[name], location="bottom", label="RMS over the bands", extend="max")
+    for name, title in (("clean", "Clean"), ("estimate", "Estimate"), ("error", "True error"), ("spread", "Spread (own scale)")):
         axes[name].set(xticks=[], yticks=[], title=title)
         axes[name].spines[:].set_visible(False)
-    figure.colorbar(heat, ax=[axes["error"], axes["spread"]], label="RMS over the bands", extend="max")
 
     curve = axes["curve"]
     for scene, mine in calibration.groupby("scene", sort=False):

@@ -50,53 +50,77 @@ def describe_noise(case: str | Sequence[str]) -> str:
 
 
 def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
-    """Sentences on how weights came about, one for all that were trained alike; empty if nothing was learned.
+    """A sentence on how weights came about, methods that were trained alike together; empty if nothing was learned.
+
+    The file is named if there is one; those of several stand in the sidecar.
 
     Parameters
     ----------
     known : pairs of a method and a mapping or None
         `file`, `sha256` and `story`, as a sidecar of the evaluation has them.
     """
-    alike: dict[str, list[str]] = {}
-    for method, weights in known:
-        if not weights:
-            continue
-        told = [f"SHA-256 {weights['sha256'][:12]}"]
-        trained = "Weights"
-        if "training" in weights["story"]:
-            trained += f" trained on {_training(weights['story'])}"
-            told.append(f"{_duration(weights['story']['seconds'])}, {weights['story']['patches']:,} patches")
-            told += _before(weights["story"])
-        alike.setdefault(trained, []).append(f"{label(method)} {weights['file']} ({'; '.join(told)})")
-    alike = {trained: dict.fromkeys(files) for trained, files in alike.items()}
-    return " ".join(f"{trained}: {', '.join(files)}." for trained, files in alike.items())
+    files = {weights["sha256"]: (method, weights) for method, weights in known if weights}
+    if not files:
+        return ""
+    if len(files) == 1:
+        (method, weights), = files.values()
+        trained = _training(weights["story"])
+        told = trained and f", {trained}, {_cost(weights['story'])}"
+        return f"Weights: {label(method)}, {weights['file']} (SHA-256 {weights['sha256'][:12]}){told}."
+    alike: dict[str, dict[str, list[str]]] = {}
+    for method, weights in files.values():
+        costs = alike.setdefault(_training(weights["story"]) or "of a training that they do not tell", {})
+        costs.setdefault(_cost(weights["story"]), []).append(label(method))
+    sentences = []
+    for trained, costs in alike.items():
+        told = [" ".join(filter(None, [", ".join(dict.fromkeys(methods)), cost])) for cost, methods in costs.items()]
+        sentences.append(f"Weights {trained}: {'; '.join(told)}.")
+    return " ".join(sentences)
+
+
+def trainings(story: Mapping) -> list[Mapping]:
+    """The stories of the trainings that weights went through, the first one first; none if they tell of none."""
+    stories = [story] if "seconds" in story else []
+    while "ancestor" in story:
+        story = story["ancestor"]["story"]
+        stories.append(story)
+    return stories[::-1]
+
+
+def seconds_of(training: Mapping) -> float:
+    """What one training took, by its story: a core's time on a CPU, the clock's on a GPU."""
+    return training["cpu_seconds" if device(training["environment"]) == "CPU" else "seconds"]
 
 
 def _training(story: Mapping) -> str:
-    """Scenes, noise, seed and device of a training."""
-    training, scenes = story["training"], DATASETS[story["training"]["dataset"]].title
-    where = device(story["environment"]) or "an unknown device"
-    return f"{scenes} with {describe_noise(training['case'])}, seed {training['seed']}, on {where}"
+    """Scenes of all trainings and the noise of the last one; empty if the weights do not tell."""
+    stories = trainings(story)
+    if not stories:
+        return ""
+    scenes = dict.fromkeys(DATASETS[each["training"]["dataset"]].title for each in stories)
+    return f"trained on {', then on '.join(scenes)} with {describe_noise(stories[-1]['training']['case'])}"
 
 
-def _before(story: Mapping) -> list[str]:
-    """What the trainings cost that the weights had before their last one, together; nothing if there were none."""
-    scenes, seconds = [], {}
-    while "ancestor" in story:
-        story = story["ancestor"]["story"]
-        scenes.append(DATASETS[story["training"]["dataset"]].title)
-        where = (device(story["environment"]) or "an unknown device").split(",")[0]  # and not with how many it was shared
-        seconds[where] = seconds.get(where, 0) + story["seconds"]
-    if not scenes:
-        return []
-    spent = " and ".join(f"{_duration(took)} on {where}" for where, took in seconds.items())
-    return [f"before that {len(scenes)} training{'s' * (len(scenes) > 1)} on {' and '.join(dict.fromkeys(scenes))}, {spent}"]
+def _cost(story: Mapping) -> str:
+    """The time of all trainings by device, CPU time on a CPU; empty if the weights do not tell."""
+    spent: dict[str, float] = {}
+    for each in trainings(story):
+        name, *shared = (device(each["environment"]) or "an unknown device").split(", ")
+        where = "of CPU time" if name == "CPU" else f"on {'a shared ' * bool(shared)}{name}"
+        spent[where] = spent.get(where, 0) + seconds_of(each)
+    return " and ".join(f"{_duration(seconds)} {where}" for where, seconds in spent.items())
 
 
 def missing_peers(methods: Sequence[str]) -> str:
     """A sentence that names the paper's rows that a table of these methods lacks; empty if it lacks none."""
     absent = [name for method, name in METHODS.items() if method not in methods]
     return f"Rows of the paper that are not here: {', '.join(absent)}." if absent else ""
+
+
+def describe_scenes(count: int, crop: int | None) -> str:
+    """How many test scenes, and how much of each."""
+    where = f", of {'each' if count > 1 else 'it'} at most the central {crop} x {crop} pixels" if crop else ""
+    return f"{count} test scene{'s' * (count > 1)}{where}"
 
 
 def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
@@ -107,9 +131,8 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
         (method, sidecar(folder, dataset, case, method))
         for (method, case), _ in rows.groupby(["method", "case"], sort=False)
     ]
-    crop = known[0][1]["inputs"]["crop"]
-    where = f", of each the central {crop} x {crop} pixels" if crop else ""
-    told = [f"{noise[0].upper()}{noise[1:]}; {count} test scene{'s' * (count > 1)}{where}.", describe_data(dataset)]
+    scenes = describe_scenes(count, known[0][1]["inputs"]["crop"])
+    told = [f"{noise[0].upper()}{noise[1:]}; {scenes}.", describe_data(dataset)]
     told.append(describe_weights((method, story["weights"]) for method, story in known))
     if "mtsnnpp" in rows["method"].unique():
         told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
@@ -133,6 +156,6 @@ def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
 
 def _duration(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads best."""
-    for limit, unit, name in ((120, 1, "seconds"), (3 * 3600, 60, "minutes"), (float("inf"), 3600, "hours")):
+    for limit, unit, digits, name in ((120, 1, 0, "seconds"), (3 * 3600, 60, 0, "minutes"), (float("inf"), 3600, 1, "hours")):
         if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
+            return f"{round(seconds / unit, digits):g} {name}"

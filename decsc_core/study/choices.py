@@ -21,13 +21,23 @@ from matplotlib.figure import Figure
 from decsc_core import metrics
 from decsc_core.model import DECSC
 from decsc_core.scenes import Scene
+from decsc_core.study.ablation import spread
 from decsc_core.study.convergence import TOLERANCE, Problem, radius, trace
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.train import TrainConfig
 
-CHOICES = ("init", "thresholds", "ridge", "fidelity", "misfit", "train_shifts", "evaluations", "jacobian_penalty")
-"""Fields of `DECSCConfig` and of `TrainConfig` that may differ."""
+CHOICES = {
+    "init": "{} initial atoms",
+    "thresholds": "{} thresholds",
+    "ridge": "ridge of {}",
+    "fidelity": "{} data term",
+    "misfit": "misfit of {}",
+    "train_shifts": "{} copies a training step",
+    "evaluations": "{} evaluations a training step",
+    "jacobian_penalty": "Jacobian penalty of {}",
+}
+"""Fields of `DECSCConfig` and of `TrainConfig` that may differ, and how a figure tells their values."""
 LOWEST = 8.0
 """How far below the best MPSNR the figure goes [dB]."""
 AS_IS = "as it is"
@@ -53,6 +63,12 @@ def runs_by_choice(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
             choice = ", ".join(f"{field} = {_written(value)}" for field, value in differing.items())
             found.setdefault(choice or AS_IS, []).append(name)
     return found
+
+
+def in_words(choice: str) -> str:
+    """A name of `runs_by_choice` without the names of fields."""
+    parts = (part.split(" = ") for part in choice.split(", "))
+    return choice if choice == AS_IS else ", ".join(CHOICES[field].format(value) for field, value in parts)
 
 
 def _written(value: Any) -> str:
@@ -147,7 +163,7 @@ def table(
     -------
     DataFrame
         `choice`; `seeds`; `patches` and `cpu_minutes` of a training; `psnr`; `change` of it [dB] against the first run of
-        the same seed, with `smallest` and `largest`, the range over the seeds; `converged`, the share [%] of scenes and
+        the same seed, with `least` and `most`, their `spread`; `converged`, the share [%] of scenes and
         seeds whose every copy got to `TOLERANCE` within the cap; `residual`, the largest; `deeper`, the change of MPSNR
         [dB] from the cap to the last evaluation of the curves that is largest in size; `radius`, the largest.
     """
@@ -164,7 +180,7 @@ def table(
             "patches": stories[names[0]]["patches"],
             "cpu_minutes": np.mean([stories[name]["cpu_seconds"] / 60 for name in names]),
             "psnr": own["psnr"].mean(),
-            "change": change.mean(), "smallest": change.min(), "largest": change.max(),
+            "change": change.mean(), **spread(change),
             "converged": 100 * (own["residual"] <= TOLERANCE).mean(),
             "residual": own["residual"].max(),
             "deeper": ends[ends.abs().idxmax()],
@@ -176,6 +192,8 @@ def table(
 def draw(curves: pd.DataFrame, by: Mapping[str, Sequence[str]], cap: int) -> Figure:
     """MPSNR (mean over scenes and seeds) and residual (their median) against evaluations of f, a line a choice.
 
+    Choices whose MPSNR is below the axis all along are only named.
+
     Parameters
     ----------
     curves : DataFrame
@@ -186,13 +204,18 @@ def draw(curves: pd.DataFrame, by: Mapping[str, Sequence[str]], cap: int) -> Fig
         The solver's most evaluations, marked.
     """
     figure, (psnr, residual) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 3.2))
+    best, below = curves.groupby(["run", "evaluations"])["psnr"].mean().max(), []
     for number, (choice, names) in enumerate(by.items()):
         mine = curves[curves["run"].isin(names)].groupby("evaluations")
+        if mine["psnr"].mean().max() < best - LOWEST:
+            below.append(in_words(choice))
+            continue
         look = {"color": f"C{number % 6}", "linestyle": ("-", "--")[number // 6], "linewidth": 2 if choice == AS_IS else 1}
-        psnr.plot(mine["psnr"].mean(), label=choice, **look)
+        psnr.plot(mine["psnr"].mean(), label=in_words(choice), **look)
         residual.plot(mine["residual"].median(), **look)
+    if below:
+        psnr.plot([], [], linestyle="none", label=f"not shown, MPSNR below the axis: {'; '.join(below)}")
     residual.axhline(TOLERANCE, color="0.4", linestyle="-", linewidth=0.8)
-    best = curves.groupby(["run", "evaluations"])["psnr"].mean().max()
     psnr.set(ylabel="MPSNR [dB], one copy", ylim=(best - LOWEST, best + 0.5))
     residual.set(yscale="log", ylabel="Relative residual")
     for panel in (psnr, residual):

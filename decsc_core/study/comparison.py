@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.networks.catalog import build, method_of
 from decsc_core.scenes import DATASETS
-from decsc_core.study.captions import describe_data, describe_noise
+from decsc_core.study.captions import describe_data, describe_noise, describe_scenes, seconds_of, trainings
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.paper import label
 from decsc_core.study.provenance import device
@@ -37,12 +37,7 @@ def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
 
 def minutes(story: dict) -> float:
     """Minutes of a training and of those that it began from: of a core's time, or of the clock on a GPU."""
-    return sum(part["cpu_seconds" if device(part["environment"]) == "CPU" else "seconds"] for part in _parts(story)) / 60
-
-
-def _parts(story: dict) -> list[dict]:
-    """The stories of a training and of those that it began from, one after the other."""
-    return [story, *(_parts(story["ancestor"]["story"]) if "ancestor" in story else [])]
+    return sum(map(seconds_of, trainings(story))) / 60
 
 
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +78,7 @@ def table(
             "method": label(method_of(runs[names[0]].model)),
             "device": device(stories[names[0]]["environment"]).split(",")[0],
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
-            "patches": sum(part["patches"] for part in _parts(stories[names[0]])),
+            "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
             "seeds": len(by_seed.columns),
             **by_seed.mean(axis=1)[cases],
@@ -103,13 +98,12 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
         taken = [minutes(story) for story, own in zip(stories, devices) if own == name]
         least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
         unit = "minutes of CPU time each" if name == "CPU" else f"minutes each on {name}, shared as `training.md` tells"
-        budgets.append(f"{len(taken)} for {least if least == most else f'{least} to {most}'} {unit}")
-    crop = f", of each the central {traced['crop']} x {traced['crop']} pixels" if traced["crop"] else ""
+        budgets.append(f"{len(taken)} network{'s' * (len(taken) > 1)} for {least if least == most else f'{least} to {most}'} {unit}")
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (
-        f"Networks trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}, {'; '.join(budgets)}, "
+        f"Trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}: {'; '.join(budgets)}, "
         f"validation included: small budgets. "
-        f"Means over {len(traced['scenes'])} test scenes{crop}. Best without training: {best}. {describe_data(traced['dataset'])}"
+        f"Means over {describe_scenes(len(traced['scenes']), traced['crop'])}. Best without training: {best}. {describe_data(traced['dataset'])}"
     )
 
 
@@ -117,7 +111,7 @@ def draw(
     groups: Sequence[Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig],
     untrained: pd.DataFrame,
 ) -> Figure:
-    """MPSNR of each method, a panel a noise case: a dot a seed of training, a bar for their mean, a colour a device.
+    """MPSNR of each method, a panel a noise case: a mark a seed of training, a bar for their mean, a colour and a shape a device.
 
     The methods are ordered by the best of their means over the cases; the broken line is the best that learns nothing.
     """
@@ -127,21 +121,21 @@ def draw(
     on = [device(stories[names[0]]["environment"]).split(",")[0] for names in groups]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
-    colours = dict(zip(dict.fromkeys(on), ("C0", "C2", "C3")))
+    looks = {where: {"color": colour, "marker": marker, "markersize": 3.5} for where, colour, marker in zip(dict.fromkeys(on), ("C0", "C2", "C3"), "oD^")}
     figure, axes = plt.subplots(
         1, len(cases), figsize=(TEXT_WIDTH, 1.1 + 0.2 * len(order)), sharey=True, squeeze=False
     )
     for axis, case in zip(axes[0], cases):
         for names, method, where in zip(groups, of, on):
-            place, colour = order.index(method), colours[where]
-            axis.plot(scores.loc[names, case], [place] * len(names), "o", markersize=3, color=colour, alpha=0.7, linestyle="none")
-            axis.plot([scores.loc[names, case].mean()] * 2, [place - 0.3, place + 0.3], color=colour, linestyle="-", linewidth=1.5)
+            place, look = order.index(method), looks[where]
+            axis.plot(scores.loc[names, case], [place] * len(names), alpha=0.7, linestyle="none", **look)
+            axis.plot([scores.loc[names, case].mean()] * 2, [place - 0.3, place + 0.3], color=look["color"], linestyle="-", linewidth=1.5)
         axis.axvline(untrained.loc[case, "psnr"], color="C1", linestyle="--", linewidth=1)
         axis.set_title(case)
     axes[0, 0].set_yticks(range(len(order)), [label(method) for method in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel("MPSNR [dB]", fontsize=8)
-    handles = [Line2D([], [], color=colour, marker="o", markersize=3, label=f"trained on {where}") for where, colour in colours.items()]
+    handles = [Line2D([], [], linestyle="none", label=f"trained on {where}", **look) for where, look in looks.items()]
     handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return figure

@@ -35,9 +35,9 @@ COLUMNS = (
 """A row's columns.
 
 `network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of
-the whole estimate, all copies and evaluations of f in it. `copies`: shifted copies that were timed, and those that the
-method averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used. `seconds`, `cpu_seconds`: wall
-and CPU time of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded
+the whole estimate, all copies, passes and evaluations of f in it. `copies`: shifted copies that were timed, and those that
+the method averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used in a pass. `seconds`,
+`cpu_seconds`: wall and CPU time of the whole estimate, as many times those of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded
 (on a GPU: to the tensors there).
 """
 PUBLISHED = "published size, untrained"
@@ -135,7 +135,8 @@ def measure(
         As `subjects` gives them.
     noisy : ndarray, shape (H, H, B)
     shifts : int, optional
-        Shifted copies of DECSC's untrained network to time, instead of all; its `gmacs` are those of all.
+        Shifted copies of DECSC's untrained network to time, instead of all; its `gmacs`, `seconds` and `cpu_seconds` are
+        those of all.
     repeats : int
         Timed calls after one on a corner of the cube; the one with the least CPU time counts.
     threads : int
@@ -161,12 +162,13 @@ def measure(
     row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
     if method not in LEARNED:
         return row
-    config, evaluations = denoiser.weights.model.config, 1
+    config, passes = denoiser.weights.model.config, [1]
     if isinstance(config, DECSCConfig):
-        final = len(config.phantom) if config.gradient == "phantom" else 1
-        row["copies"] = f"{len(denoiser.shifts)} of {config.shifts}"
-        row["iterations"] = evaluations = max(record.iterations for record in estimate.record) + final
-    return row | {"parameters": denoiser.params, "gmacs": gmacs(config, side, evaluations=evaluations)}
+        final, timed = len(config.phantom) if config.gradient == "phantom" else 1, len(denoiser.shifts)
+        passes = [record.iterations + final for record in estimate.record]
+        row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
+        row |= {name: row[name] * config.shifts / timed for name in ("seconds", "cpu_seconds")}
+    return row | {"parameters": denoiser.params, "gmacs": sum(gmacs(config, side, evaluations=count) for count in passes)}
 
 
 def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd.DataFrame:

@@ -280,7 +280,7 @@ def verdict(table: pd.DataFrame, cap: int) -> str:
 
 
 def draw_deeper(curves: pd.DataFrame, cap: int) -> Figure:
-    """MPSNR beside that at the cap, residual of the worst copy, and share of converged copies, a line a scene.
+    """Change of MPSNR since the cap, residual of the worst copy, and share of converged copies, a line a scene.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def draw_deeper(curves: pd.DataFrame, cap: int) -> Figure:
         panels[1].plot(at, mine["worst"])
         panels[2].plot(at + 1, 100 * mine["converged"])
     panels[0].axhspan(-SETTLED, SETTLED, color="0.88", lw=0, zorder=0)
-    panels[0].set(ylim=(-0.3, 0.3), ylabel=f"MPSNR beside that at {cap} [dB]")
+    panels[0].set(ylim=(-0.3, 0.3), ylabel=f"Change since {cap} [dB]")
     panels[1].axhline(TOLERANCE, color="0.4", linestyle="-", linewidth=0.8)
     panels[1].set(yscale="log", ylabel="Residual, worst copy")
     panels[2].set(ylabel=f"Copies that reached {TOLERANCE:g} [%]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from decsc_core.noise import Degradation
@@ -11,6 +13,16 @@ def centre(cube: np.ndarray, side: int) -> np.ndarray:
     """The centre of a cube (H, W, B), at most `side` pixels a side."""
     top, left = (max(length - side, 0) // 2 for length in cube.shape[:2])
     return cube[top : top + side, left : left + side]
+
+
+def lit_bands(cube: np.ndarray, bands: Sequence[int], span: float = 0.1) -> tuple[int, ...]:
+    """The bands of a cube (H, W, B), from 1, nearest to those asked for that are not nearly empty: they span more than `span`.
+
+    What a band spans is the difference of its 0.5th and 99.5th percentiles. If all are nearly empty, those asked for.
+    """
+    low, high = np.percentile(cube, (0.5, 99.5), axis=(0, 1))
+    lit = np.flatnonzero(high - low > span) + 1
+    return tuple(int(lit[np.argmin(np.abs(lit - band))]) for band in bands) if len(lit) else tuple(bands)
 
 
 def numerical_rank(cube: np.ndarray, share: float = 0.9999) -> int:

@@ -36,7 +36,7 @@ def ssim_in_print() -> Fault:
                 "SERT - SST, SSIM": own.loc["sert", "ssim"] - own.loc["sst", "ssim"],
             })
     return Fault(
-        "SERT's SSIM follows another convention",
+        "SERT's SSIM seems to follow another convention",
         "Two kinds of SSIM are in circulation: with a Gaussian window of 11 x 11 pixels, which DECSC's code computes, "
         "and with one window over the whole image, which SERT's code computes and which is higher for the same image. "
         "In nine of the ten cases of Tables II and III SERT is the first of all methods by SSIM; by PSNR it is in two. "
@@ -106,7 +106,7 @@ def splits() -> Fault:
                 "test scenes": len(dataset.splits["test"]), "in both": len(both), "Fig. 4's scene in both": "no",
             })
     return Fault(
-        "The published splits of ICVL leak into each other",
+        "Published splits of ICVL overlap",
         "The paper tests on 50 scenes of ICVL and prints no list; the scene of its Fig. 4 is among the test scenes of "
         "QRNN3D, whose recipe its code follows. A network released with T3SC's list has seen that very scene, and 21 "
         "of those 50, in training, and the paper does not say which weights of its peers it used. Below: how many "

@@ -76,7 +76,7 @@ def save_figure(
     data : DataFrame, optional
         What the curves show.
     """
-    folder = Path(folder)
+    folder, caption = Path(folder), _one_line(caption)
     undated = {"CreationDate": None, "Producer": None, "Creator": None}
     write_whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, metadata=undated))
     write_whole(folder / f"{name}.png", lambda path: figure.savefig(path, metadata={"Software": None}))
@@ -98,7 +98,7 @@ def save_table(
 ) -> pd.DataFrame:
     """Save a table and return it as it is printed, for display.
 
-    Writes `<name>.csv` with full precision, `.md` and `.tex` as printed, and `.json` (caption and provenance).
+    Writes `<name>.csv` with full precision, `.md` and `.tex` as printed, and `.json` (caption, provenance and `best`).
 
     Parameters
     ----------
@@ -106,11 +106,11 @@ def save_table(
         For a column (by name) or a row (by number), whether ``"highest"`` or ``"lowest"`` is best: the best three are
         marked bold, underlined, italic.
     """
-    folder, best = Path(folder), best or {}
+    folder, caption, best = Path(folder), _one_line(caption), best or {}
     write_whole(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))
     write_whole(folder / f"{name}.md", lambda path: path.write_text(tables.markdown(frame, caption, best)))
     write_whole(folder / f"{name}.tex", lambda path: path.write_text(tables.latex(frame, name, caption, best)))
-    _save_sidecar(name, folder, caption, provenance)
+    _save_sidecar(name, folder, caption, provenance, best=best)
     return tables.shown(frame)
 
 
@@ -244,7 +244,12 @@ def _magnify(axis: Axes, image: np.ndarray, window: tuple[int, int, int]) -> Non
     axis.add_patch(plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=COLOURS[4], linewidth=0.8))
 
 
-def _save_sidecar(name: str, folder: Path, caption: str, provenance: dict) -> None:
+def _one_line(caption: str) -> str:
+    """The caption without the gaps that parts leave where they are empty."""
+    return " ".join(caption.split())
+
+
+def _save_sidecar(name: str, folder: Path, caption: str, provenance: dict, **more) -> None:
     """Write `<name>.json`."""
-    text = json.dumps({"name": name, "caption": caption, "provenance": provenance}, indent=1, ensure_ascii=False) + "\n"
-    write_text(folder / f"{name}.json", text)
+    told = {"name": name, "caption": caption, "provenance": provenance, **more}
+    write_text(folder / f"{name}.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,9 +32,8 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
     """Our numbers for Tables II, III and V, from rows of one data set: case, method, metric, ours, provenance."""
     found = []
     for (case, method), own in rows.groupby(["case", "method"], sort=False):
-        weights = f", weights {own['weights'].iloc[0]}" if own["weights"].iloc[0] else ""
-        scenes = own["scene"].nunique()
-        told = f"{own['dataset'].iloc[0]}, {scenes} scene{'s' * (scenes > 1)}{weights}, code {own['code'].iloc[0]}"
+        weights = [f"weights {sha}" for sha in dict.fromkeys(own["weights"]) if sha]
+        told = ", ".join([*weights, f"code {own['code'].iloc[0]}"])
         found += [
             {"case": case, "method": method, "metric": metric, "ours": own[metric].mean(), "provenance": told}
             for metric in ("psnr", "ssim", "sam")
@@ -43,22 +42,22 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured_costs(figures: Path | str) -> pd.DataFrame:
-    """Our costs for Table IV, from what notebook 06 published in a folder: as `measured`, with `comparable`."""
+    """Our costs for Table IV, from what notebook 06 published in a folder: as `measured`, with `comparable`.
+
+    Parameters and multiply-accumulates (for 128 x 128 pixels) are those of the published networks. Times are of another
+    machine and size than the paper's, so not comparable.
+    """
     costs = pd.read_csv(Path(figures) / "table4_complexity.csv")
     counts = pd.read_csv(Path(figures) / "table4_gmacs.csv").set_index("method")["128 x 128"]
-    given = json.loads((Path(figures) / "table4_complexity.json").read_text())["provenance"]
     names = {label(method): method for method in [*paper.METHODS, *LEARNED]}
     found = []
     for row in costs.itertuples():
         method, published = names[row.method], row.network == PUBLISHED
         if published:
-            found.append((method, "parameters_m", row.parameters / 1e6, "counted", True))
-            told = "multiply-accumulates for 128 x 128 pixels, counted"
-            found.append((method, "flops_g", counts[row.method], told, True))
+            found.append((method, "parameters_m", row.parameters / 1e6, "", True))
+            found.append((method, "flops_g", counts[row.method], "", True))
         if published or method not in LEARNED:
-            copies = "" if pd.isna(row.copies) else f", {row.copies} shifted copies"
-            size = f"{given['size']} x {given['size']} pixels on {given['device']}"
-            told = f"{size}{copies}; no difference: another machine and size"
+            told = "" if pd.isna(row.copies) else f"time from {row.copies} copies"
             found.append((method, "seconds", row.seconds, told, False))
     table = pd.DataFrame(found, columns=["method", "metric", "ours", "provenance", "comparable"])
     return table.assign(case="gauss-95")
@@ -69,7 +68,7 @@ def why_missing(case: str, method: str, cases: Sequence[str], methods: Sequence[
     if method in paper.ABLATIONS and method != "decsc":
         return "no network was trained without this module"
     if method not in methods:
-        return "no weights: not trained in this profile" if method in LEARNED else "not run in this profile"
+        return "not run in this profile"
     return "noise case not run in this profile" if case not in cases else "not measured"
 
 
@@ -114,7 +113,7 @@ def layout(cells: pd.DataFrame) -> pd.DataFrame:
                 sign = "+" if column == "difference" else ""
                 value = values[column]
                 row[_METRICS[metric], column] = "–" if pd.isna(value) else f"{value:{sign}{_DIGITS[metric]}}"
-        row["", "Provenance, or why there is no number"] = "; ".join(dict.fromkeys(own["provenance"]))
+        row["", "Provenance, or why there is no number"] = "; ".join(filter(None, dict.fromkeys(own["provenance"])))
         rows.append(row)
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(rows[0]))
 
@@ -131,14 +130,11 @@ def text(words: str) -> Markup:
     return Markup("<p>{}</p>").format(words)
 
 
-def table(frame: pd.DataFrame, caption: str = "") -> Markup:
+def table(frame: pd.DataFrame, caption: str = "", best: Mapping[str | int, tables.Best] | None = None) -> Markup:
     """A table, from `layout` or with numbers that are shown as in our other tables, with a caption."""
     laid_out = isinstance(frame.columns, pd.MultiIndex)
-    shown = frame if laid_out else tables.shown(frame)
-    classes = "cells" if laid_out else ""
-    return Markup('<figure><figcaption>{}</figcaption><div class="wide">{}</div></figure>').format(
-        caption, Markup(shown.to_html(index=False, border=0, na_rep="–", classes=classes))
-    )
+    body = Markup(frame.to_html(index=False, border=0, classes="cells")) if laid_out else tables.html(frame, best or {})
+    return Markup('<figure><figcaption>{}</figcaption><div class="wide">{}</div></figure>').format(caption, body)
 
 
 def published(artifact: Artifact, folder: Path | str) -> Markup:
@@ -148,13 +144,20 @@ def published(artifact: Artifact, folder: Path | str) -> Markup:
         return text(f"{artifact.name} was not made in this profile: notebook {artifact.notebook} has not run.")
     told = json.loads(stem.with_suffix(".json").read_text())
     if artifact.kind == "table":
-        body = table(pd.read_csv(stem.with_suffix(".csv")), told["caption"])
+        frame = pd.read_csv(stem.with_suffix(".csv")).apply(_whole)
+        best = {int(place) if place.isdigit() else place: end for place, end in told["best"].items()}
+        body = table(frame, told["caption"], best)
     else:
         picture = base64.b64encode(stem.with_suffix(".png").read_bytes()).decode()
         frame = Markup('<figure><img alt="{}" src="data:image/png;base64,{}"><figcaption>{}</figcaption></figure>')
         body = frame.format(artifact.shows, picture, told["caption"])
     provenance = json.dumps(told["provenance"], indent=1, ensure_ascii=False)
     return body + Markup("<details><summary>Provenance</summary><pre>{}</pre></details>").format(provenance)
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """Whole numbers that gaps turned into floats as whole numbers again."""
+    return column.astype("Int64") if column.hasnans and column.dtype == float and (column.dropna() % 1 == 0).all() else column
 
 
 def save_page(

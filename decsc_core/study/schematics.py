@@ -12,8 +12,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionStyle, FancyArrowPatch
+from matplotlib.offsetbox import AnnotationBbox, TextArea, VPacker
+from matplotlib.patches import ConnectionStyle, FancyArrowPatch, Patch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -212,8 +214,8 @@ def dataflow(model: DECSC, noisy: Tensor) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw_dataflow(nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
-    """Fig. 2: the layer f as it was followed by `dataflow`; a box is an operation, beside it the shape of its result."""
-    figure, axis = plt.subplots(figsize=(TEXT_WIDTH, 3.0))
+    """Fig. 2: the layer f as it was followed by `dataflow`; a box is an operation and the shape of its result."""
+    figure, axis = plt.subplots(figsize=(TEXT_WIDTH, 3.4))
     follow = edges.groupby("source")["target"].apply(list)
     column = dict.fromkeys(nodes["node"], 0)
     for source, target in edges[["source", "target"]].itertuples(index=False):  # in the order of computation
@@ -224,25 +226,19 @@ def draw_dataflow(nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
             column[node] = last
         elif column[node]:
             column[node] = min(column[target] for target in follow[node]) - 1
-    row = {"S": 1.2, "image of S": 0.3, "image": 0.0, "image of H": -0.6, "H": -1.2}
+    row = {"S": 1.5, "image of S": 0.25, "image": -0.05, "image of H": -0.9, "H": -1.5}
     colour = {"S": COLOURS[0], "image": "0.35", "H": COLOURS[1]}
     place = {node: (column[node], row[lane]) for node, lane in zip(nodes["node"], nodes["lane"])}
     between = {(x, y) for x, y in place.values()}
+    outline = {
+        node: _box(axis, place[node], name, "×".join(map(str, shape)), colour[lane.split()[0]])
+        for node, name, lane, shape in nodes.itertuples(index=False)
+    }
     for source, target in edges[["source", "target"]].itertuples(index=False):
         (x, y), (u, v) = place[source], place[target]
         blocked = y == v and any((at, y) in between for at in range(x + 1, u))
-        _arrow(axis, (x, y), (u, v), "0.45", curve=-0.4 * np.sign(y) / np.sqrt(u - x) if blocked else 0.0, shrink=13)
-    for node, name, lane, shape in nodes.itertuples(index=False):
-        x, y = place[node]
-        axis.text(x, y, name, ha="center", va="center", fontsize=6.5, bbox={
-            "boxstyle": "round", "fc": "white", "ec": colour[lane.split()[0]],
-        })
-        above = 1 if lane in ("S", "image of H") else -1  # where fewer arrows come and go
-        axis.text(
-            x, y + above * (0.22, 0.3, 0.36)[name.count("\n")], " × ".join(map(str, shape)), ha="center", va="center", fontsize=5, color="0.4",
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"},
-        )
-    axis.set(xlim=(-0.6, last + 0.6), ylim=(-2.0, 1.75))
+        _arrow(axis, (x, y), (u, v), "0.45", curve=-0.6 * np.sign(y) / np.sqrt(u - x) if blocked else 0.0, shrink=1, outlines=(outline[source], outline[target]))
+    axis.set(xlim=(-0.6, last + 0.6), ylim=(-2.3, 2.1))
     axis.axis("off")
     return figure
 
@@ -274,7 +270,7 @@ def branches(difference: DifferenceConv3d) -> pd.DataFrame:
 def draw_branches(taps: pd.DataFrame) -> Figure:
     """Fig. 3: the kernels of `branches`, a column each, a row a band."""
     names = list(dict.fromkeys(taps["branch"]))
-    figure, panels = plt.subplots(3, len(names), figsize=(TEXT_WIDTH, 3.4))
+    figure, panels = plt.subplots(3, len(names), figsize=(TEXT_WIDTH, 3.4), layout="compressed")
     limit = taps["value"].abs().quantile(0.98)
     for (name, mine), column in zip(taps.groupby("branch", sort=False), panels.T):
         values = mine["value"].to_numpy().reshape(3, 3, 3)
@@ -284,14 +280,26 @@ def draw_branches(taps: pd.DataFrame) -> Figure:
             panel.grid(False)
         column[0].set_title(f"{name}\n{mine['taps'].iloc[0]} learned" if name != "sum" else "sum:\none kernel", fontsize=8)
     for band, panel in enumerate(panels[:, 0]):
-        panel.set_ylabel(f"band {('- 1', '', '+ 1')[band]}".strip())
-    figure.colorbar(shown, ax=panels, shrink=0.8, extend="both")
+        panel.set_ylabel(f"band {('− 1', '', '+ 1')[band]}".strip())
+    figure.colorbar(shown, ax=panels, shrink=0.8, extend="both", label="Value of a tap")
     return figure
 
 
-def _arrow(axis, start: tuple, end: tuple, colour: str, curve: float = 0.0, shrink: float = 10) -> None:
-    """An arrow between two places in data coordinates, `shrink` points short of both."""
+def _box(axis: Axes, place: tuple, name: str, shape: str, colour: str) -> Patch:
+    """A box with a name and, smaller below it, a shape; returns its outline."""
+    words = [TextArea(text, textprops={"ha": "center", **look}) for text, look in ((name, {"fontsize": 6.5}), (shape, {"fontsize": 5.5, "color": "0.4"}))]
+    box = AnnotationBbox(VPacker(children=words, align="center", sep=2), place, pad=0.3, fontsize=6.5, bboxprops={"boxstyle": "round", "ec": colour})
+    axis.add_artist(box)
+    return box.patch
+
+
+def _arrow(
+    axis: Axes, start: tuple, end: tuple, colour: str, curve: float = 0.0, shrink: float = 10,
+    outlines: tuple[Patch | None, Patch | None] = (None, None),
+) -> None:
+    """An arrow between two places in data coordinates, `shrink` points short of both or of the outlines around them."""
     axis.add_patch(FancyArrowPatch(
         start, end, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.8, shrinkA=shrink, shrinkB=shrink,
-        connectionstyle=ConnectionStyle("Arc3", rad=curve), zorder=0.5,
+        patchA=outlines[0], patchB=outlines[1], connectionstyle=ConnectionStyle("Arc3", rad=curve),
+        zorder=3.5 if any(outlines) else 0.5,  # after the boxes, which put their outlines in place
     ))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
+from markupsafe import Markup, escape
 
 from decsc_core.study.paper import label
 
@@ -22,7 +23,7 @@ HEADINGS = {
     "gmacs": "GMACs",
     "copies": "Copies timed",
     "averaged": "Copies averaged",
-    "gain": "over one copy [dB]",
+    "gain": "Gain over one copy [dB]",
     "psnr": "MPSNR [dB] ↑",
     "ssim": "SSIM ↑",
     "ssim_global": "Global SSIM ↑",
@@ -40,6 +41,8 @@ HEADINGS = {
     "run": "Run",
     "dataset": "Data",
     "seed": "Seed",
+    "least": "Least [dB]",
+    "most": "Most [dB]",
     "start": "Began from",
     "weights": "Weights",
     "patches": "Patches",
@@ -54,6 +57,7 @@ HEADINGS = {
     "state": "State",
 }
 _MARKS = {
+    "html": ("<b>{}</b>", "<u>{}</u>", "<i>{}</i>"),
     "markdown": ("**{}**", "<ins>{}</ins>", "*{}*"),
     "latex": (r"\textbf{{{}}}", r"\underline{{{}}}", r"\textit{{{}}}"),
 }
@@ -104,7 +108,7 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 def ranks(values: pd.Series, best: Best) -> list[int | None]:
     """0, 1, 2 for the best three values, equal values alike; None for the others and where there is none."""
-    rank = values.rank(method="min", ascending=best == "lowest")
+    rank = values.astype(float).rank(method="min", ascending=best == "lowest")
     return [int(r) - 1 if r <= 3 else None for r in rank]
 
 
@@ -113,6 +117,12 @@ def markdown(frame: pd.DataFrame, caption: str, best: Mapping[str | int, Best]) 
     printed = _marked(frame, best, "markdown", str)
     align = ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame]
     return f"{caption}\n\n{printed.to_markdown(index=False, disable_numparse=True, colalign=align)}\n"
+
+
+def html(frame: pd.DataFrame, best: Mapping[str | int, Best], classes: str = "") -> Markup:
+    """The table as HTML."""
+    printed = _marked(frame, best, "html", lambda text: str(escape(text)))
+    return Markup(printed.to_html(index=False, border=0, escape=False, classes=classes))
 
 
 def latex(frame: pd.DataFrame, name: str, caption: str, best: Mapping[str | int, Best]) -> str:

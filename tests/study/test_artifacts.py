@@ -36,5 +36,5 @@ def test_the_gallery_shows_a_profile(tmp_path):
         artifacts.main([str(tmp_path), "--profiles", "standard"])
     text = (tmp_path / "README.md").read_text()
     assert "| Fig. 4 | `fig_a` | a thing |" in text
-    assert "### Fig. 4\n\n![a thing](standard/fig_a.png)\n\nWhat it shows." in text
+    assert "### Fig. 4: a thing\n\n![a thing](standard/fig_a.png)\n\nWhat it shows." in text
     assert "### B\n\n`table_b` was not made in this profile." in text

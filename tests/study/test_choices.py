@@ -108,13 +108,27 @@ def test_the_table_compares_with_the_same_seed(curves):
     own, released = choices.table(by, rows, stories, {"complete-0": 0.9, "complete-1": 0.8, "released": 1.2}, curves, 1).to_dict("records")
     assert (own["seeds"], own["psnr"], own["change"], own["converged"], own["radius"]) == (2, 26.0, 0.0, 75.0, 0.9)
     assert (released["seeds"], released["psnr"], released["converged"], released["residual"]) == (1, 33.0, 0.0, 5e-2)
-    assert (released["change"], released["smallest"], released["largest"]) == (2.0, 2.0, 2.0)  # not 7, the mean of both seeds
+    assert released["change"] == 2.0 and np.isnan(released["least"])  # not 7, the mean of both seeds
+    assert (own["least"], own["most"]) == (0.0, 0.0)
     assert (own["deeper"], released["deeper"], own["cpu_minutes"]) == (0.0, -1.0, 1.5)
 
 
 def test_the_figure_has_a_line_a_choice(curves):
     by = {choice: NAMES[choice] for choice in list(NAMES)[:2]}
     psnr, residual = choices.draw(curves, by, 1).axes
-    assert [line.get_label() for line in psnr.lines[:2]] == list(by)
+    assert [line.get_label() for line in psnr.lines[:2]] == ["as it is", "released initial atoms, ridge of 0"]
     np.testing.assert_allclose(psnr.lines[1].get_ydata(), [30, 30, 29.5])
     assert len(residual.lines) == 4
+
+
+def test_the_figure_only_names_what_is_below_its_axis(curves):
+    by = {choice: NAMES[choice] for choice in list(NAMES)[:2]} | {"evaluations = 4 to 12": ["deep"], "train_shifts = 3": ["copies"]}
+    bad = curves[curves["run"] == "released"]
+    others = [bad.assign(run="deep"), bad.assign(run="copies", psnr=bad["psnr"] - choices.LOWEST - 1)]
+    figure = choices.draw(pd.concat([curves, *others]), by, 1)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "as it is", "released initial atoms, ridge of 0", "4 to 12 evaluations a training step",
+        "not shown, MPSNR below the axis: 3 copies a training step",
+    ]
+    low, high = figure.axes[0].get_ylim()
+    assert all(low < y < high for line in figure.axes[0].lines[:3] for y in line.get_ydata())

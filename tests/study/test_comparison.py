@@ -95,8 +95,8 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
     traced = {"dataset": "cave", "scenes": {"a": "", "b": ""}, "crop": 64,
               "runs": {run: {"weights": {"story": story | {"training": told}}} for run, story in stories.items()}}
     assert (
-        "σ in [0, 95], 3 for 1 to 2 minutes of CPU time each; 1 for 2 minutes each on NVIDIA H200, shared as `training.md` tells, "
-        "validation included: small budgets. Means over 2 test scenes, of each the central 64 x 64 pixels."
+        "σ in [0, 95]: 3 networks for 1 to 2 minutes of CPU time each; 1 network for 2 minutes each on NVIDIA H200, shared as `training.md` tells, "
+        "validation included: small budgets. Means over 2 test scenes, of each at most the central 64 x 64 pixels."
     ) in comparison.describe(traced, untrained)
 
 
@@ -104,9 +104,11 @@ def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs
     figure = comparison.draw(GROUPS, pd.concat([rows, with_gpu]), stories, runs, untrained)
     gauss, mixture = figure.axes
     assert [tick.get_text() for tick in gauss.get_yticklabels()] == ["QRNN3D", "DECSC"]
-    dots = [line for line in gauss.lines if line.get_marker() == "o"]
+    dots = [line for line in gauss.lines if line.get_linestyle() == "None"]
     assert [list(line.get_xdata()) for line in dots] == [[30], [31, 32], [40]] and [line.get_ydata()[0] for line in dots] == [1, 0, 0]
     assert dots[0].get_color() == dots[1].get_color() != dots[2].get_color()
+    shapes = [line.get_marker() for line in figure.legends[0].get_lines()[:2]]
+    assert [line.get_marker() for line in dots] == [shapes[0], shapes[0], shapes[1]] and shapes[0] != shapes[1]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trained on CPU", "trained on NVIDIA H200", "best without training"]
     assert [line.get_xdata()[0] for line in mixture.lines if line.get_linestyle() == "--"] == [25.5]
     assert (gauss.get_title(), mixture.get_title()) == ("gauss-95", "mixture")

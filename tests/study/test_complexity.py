@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core import weights
+from decsc_core.denoisers.base import Estimate, Record
 from decsc_core.networks.catalog import build, configure
 from decsc_core.study import complexity
 
@@ -78,6 +79,17 @@ def test_costs_of_a_network_and_of_a_method_without(tmp_path, noisy):
     assert costs["gmacs"][2] == pytest.approx(counted)
     assert (costs[["seconds", "cpu_seconds"]] > 0).all(axis=None)
     assert costs["memory_mb"].between(0, 300).all()
+
+
+def test_costs_are_of_all_copies_and_passes(monkeypatch, noisy):
+    """Of two shifted copies one was timed, in two passes."""
+    config = configure("decsc", "tiny")
+    two_passes = Estimate(noisy, [Record([0.1], 7, False), Record([0.1], 3, True)])
+    monkeypatch.setattr(complexity, "configure", lambda method: config)
+    monkeypatch.setattr(complexity, "fastest", lambda work, repeats: (2.0, 3.0, two_passes))
+    row = complexity.measure("decsc", "", noisy, shifts=1)
+    assert (row["copies"], row["cpu_seconds"], row["seconds"], row["iterations"]) == ("1 of 2", 4.0, 6.0, 12)
+    assert row["gmacs"] == pytest.approx(sum(complexity.gmacs(config, 24, evaluations=count) for count in (12, 8)))
 
 
 def test_only_square_images_are_measured(noisy):

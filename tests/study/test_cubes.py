@@ -5,13 +5,21 @@ import pytest
 
 from decsc_core import metrics
 from decsc_core.noise import CASES, Degradation, add_noise
-from decsc_core.study.cubes import centre, expected_psnr_per_band, numerical_rank
+from decsc_core.study.cubes import centre, expected_psnr_per_band, lit_bands, numerical_rank
 
 
 def test_centre_is_the_middle_and_never_larger_than_the_cube():
     cube = np.arange(7 * 4 * 2).reshape(7, 4, 2)
     np.testing.assert_array_equal(centre(cube, 3), cube[2:5, 0:3])
     np.testing.assert_array_equal(centre(cube, 9), cube)
+
+
+def test_a_nearly_empty_band_gives_way_to_the_nearest_that_is_not():
+    cube = np.zeros((20, 20, 6))
+    cube[10:, :, [0, 4]] = 0.2
+    cube[0, 0, 2] = 1  # a single bright pixel is no image
+    assert lit_bands(cube, (1, 3, 4, 6)) == (1, 1, 5, 5)
+    assert lit_bands(cube, (1, 3), span=0.3) == (1, 3)
 
 
 def test_numerical_rank_counts_the_energy():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from decsc_core.model.decsc import Layer
 from decsc_core.networks.catalog import build, configure
@@ -109,6 +110,12 @@ def test_the_figures_show_every_evaluation_node_and_branch(images):
     assert sum(text.get_text() == "$f$" for text in chain.texts) == len(calls)
     nodes, edges = schematics.dataflow(model, images[1])
     axis = schematics.draw_dataflow(nodes, edges).axes[0]
-    assert {text.get_text() for text in axis.texts} >= set(nodes["name"]) and len(axis.patches) == len(edges)
+    written = [text.get_text() for text in axis.findobj(Text)]
+    assert set(written) >= set(nodes["name"]) and len(axis.patches) == len(edges)
+    assert written.count("×".join(map(str, nodes["shape"][0]))) == (nodes["shape"] == nodes["shape"][0]).sum()
+    axis.figure.canvas.draw()
+    boxes = [box.patch.get_window_extent() for box in axis.artists]
+    ends = [arrow.get_transform().transform_path(arrow.get_path()).vertices[0] for arrow in axis.patches]
+    assert all(any(box.padded(3).contains(*end) for box in boxes) for end in ends), "every arrow begins at a box"
     titles = [panel.get_title().split("\n")[0] for panel in schematics.draw_branches(schematics.branches(model.prior_unshared.difference)).axes]
     assert [title for title in titles if title] == ["plain", "central", "horizontal", "vertical", "spectral", "sum:"]
