@@ -185,7 +185,7 @@ img { max-width: 100%; } .wide { overflow-x: auto; } nav a { margin-right: 1rem;
 table { border-collapse: collapse; font-size: 0.8rem; font-variant-numeric: tabular-nums; margin-top: 0.5rem; }
 th, td { padding: 0.15rem 0.6rem; text-align: left; border-bottom: 1px solid #eee; }
 .cells td, .cells th { text-align: right; white-space: nowrap; }
-.cells td:nth-child(-n+2), .cells td:last-child, .cells th:last-child { text-align: left; }
+.cells thead tr:last-child th:nth-child(-n+2), .cells td:nth-child(-n+2), .cells td:last-child, .cells th:last-child { text-align: left; }
 .cells td:last-child { white-space: normal; min-width: 14rem; }
 tbody tr:hover { background: #f4f7fa; } pre { font-size: 0.75rem; overflow-x: auto; } summary { color: #0072b2; }
 </style>

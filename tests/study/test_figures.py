@@ -135,7 +135,7 @@ def test_row_mean_profiles_repeat_the_reference():
     figure = figures.row_mean_profiles(profiles)
     for axis, name in zip(figure.axes, ("Noisy", "TV")):
         reference, estimate = (line.get_ydata() for line in axis.lines)
-        assert axis.get_title(loc="left") == name
+        assert axis.get_title(loc="left") == name and axis.get_title(loc="right") == f"RMS {profiles[name][0]:.4f}"
         assert list(reference) == [0, 1, 2] and list(estimate) == list(profiles[name])
 
 
