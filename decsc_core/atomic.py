@@ -27,6 +27,11 @@ def replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
             leftover.unlink()
 
 
+def followed(path: Path) -> Path:
+    """`path`, or where it leads if it is a link."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file that then takes the place of `path`; the folder of `path` is made if need be."""
     path = Path(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict, replace
@@ -16,7 +17,7 @@ import typer
 from decsc_core import __version__, noise as noises
 from decsc_core.console import (
     OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
-    say, write_json,
+    say, telling, write_json,
 )
 from decsc_core.denoisers.registry import METHODS, make
 
@@ -42,8 +43,19 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line and exit: 0, 2 after a mistake (one line on stderr), 130 after an interruption."""
+    """Run the command line and exit: 0, 2 after a mistake (one line on stderr), 130 after an interruption.
+
+    A signal to end, such as a cluster's at the end of the time, is exit code 128 + its number, after tidying up.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app(prog_name="decsc")
+
+
+def _takers(option: str) -> str:
+    """The methods that take an option, for its help."""
+    return ", ".join(name for name, method in METHODS.items() if option in method.options)
 
 
 def _version(wanted: bool) -> None:
@@ -83,15 +95,19 @@ def denoise(
     method: Annotated[MethodName, typer.Option(help="See decsc methods.")] = MethodName("decsc"),
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights that decsc train wrote, or an official checkpoint of the method.")] = None,
     preset: Annotated[str | None, typer.Option(help="Network size of the weights that come with the package.")] = None,
-    shifts: Annotated[int | None, typer.Option(min=1, help="Shifts averaged; more are slower and better.")] = None,
+    shifts: Annotated[int | None, typer.Option(min=1, help=f"Shifts averaged, more are slower and better; of {_takers('shifts')}.")] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(callback=_positive, help="Noise level on the 0-255 scale, instead of an estimate; model-driven methods."),
+        typer.Option(callback=_positive, help=f"Noise level on the 0-255 scale, instead of an estimate; of {_takers('sigma')}."),
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU if there is one.")] = Device("auto"),
     record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write how it went.")] = None,
 ) -> None:
-    """Denoise a scene; wavelengths, georeference and no-data go along where the format of OUT has a place for them."""
+    """Denoise a scene; wavelengths, georeference and no-data go along where the format of OUT has a place for them.
+
+    Floats that span at least 0.25 of about [0, 1] are taken as they are, all others and integers are scaled by their
+    0.1 and 99.9 percentiles and written back in their own units.
+    """
     from decsc_core.scenes import read, write
 
     written = check_scene_target(out, source)
@@ -102,10 +118,11 @@ def denoise(
 
         with blaming("--device"):
             pick_device(device.value)
-    with blaming():
+    with blaming(), telling():
         scene = read(source)
     with blaming(f"--method {method}", str(weights)):
         denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, sigma=sigma, device=device.value, bands=scene.cube.shape[2])
+    _tell_scene(source, scene)
     _tell_weights(denoiser)
     started = time.perf_counter()
     with blaming(str(source)):
@@ -117,6 +134,14 @@ def denoise(
     if record is not None:
         with blaming(str(record)):
             write_json(record, _record(scene, denoiser, estimate, seconds))
+
+
+def _tell_scene(source: Path, scene: Scene) -> None:
+    """Say on stderr how large a scene is and how many values it lacks."""
+    height, width, bands = scene.cube.shape
+    missing = scene.missing()
+    lacking = "" if missing is None else f", {missing.sum()} values without data"
+    say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}")
 
 
 def _tell_weights(denoiser: Denoiser) -> None:
@@ -175,7 +200,7 @@ def noise(
     from decsc_core.scenes import read, write
 
     check_scene_target(out, source)
-    with blaming():
+    with blaming(), telling():
         scene = read(source)
     noisy, degradation = noises.add_noise(scene.cube, case.value, np.random.default_rng(seed))
     with blaming(str(out)):
@@ -206,7 +231,7 @@ def score(
     from decsc_core import metrics
     from decsc_core.scenes import read
 
-    with blaming():
+    with blaming(), telling():
         reference, scored = read(clean), read(estimate)
     if reference.cube.shape != scored.cube.shape:
         shapes = scored.cube.shape, reference.cube.shape
@@ -327,7 +352,9 @@ def _bands(dataset: str, patch: int) -> int:
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"Scene ({SCENE}) or weights (.safetensors).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help=f"Scene ({SCENE}, or a CAVE folder) or weights (.safetensors).")
+    ],
 ) -> None:
     """Print as JSON what a scene or a weights file holds.
 
@@ -343,7 +370,7 @@ def info(
         from decsc_core.describe import scene_summary
         from decsc_core.scenes import read
 
-        with blaming():
+        with blaming(), telling():
             held = scene_summary(read(file))
     typer.echo(json_tree({"file": str(file), **held}))
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from decsc_core.atomic import write_text
+from decsc_core.atomic import followed, write_text
 
 INTERRUPTED = 130
 _UsageError = typer.BadParameter.__base__  # typer brings its own copy of click or uses the installed one
@@ -72,10 +73,19 @@ def blaming(*subjects: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, ArithmeticError, LookupError, OSError, RuntimeError, MemoryError) as error:
         told = str(error) or type(error).__name__
         named = not subjects or any(told.startswith(subject) for subject in subjects)
         raise Refused(told if named else f"{subjects[0]}: {told}") from error
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Say on stderr what the code below warns of."""
+    with warnings.catch_warnings(record=True) as told:
+        yield
+    for warning in told:
+        say(str(warning.message))
 
 
 def json_text(value: Any) -> str:
@@ -126,14 +136,16 @@ def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
 
 def check_file_target(path: Path, *others: Path) -> None:
     """Refuse a path to which no file can be written, or which is one of `others`."""
-    if path.is_dir():
-        raise Refused(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise Refused(f"{path}: the folder {path.parent} does not exist; make it first")
-    for other in others:
-        if path.resolve() == other.resolve():
-            raise Refused(f"{path}: is the same file as {other}; choose another name")
-    _try_to_write(path.parent, path)
+    with blaming(str(path)):
+        folder = followed(path).parent
+        if path.is_dir():
+            raise Refused(f"{path}: is a folder; give the name of a file")
+        if not folder.is_dir():
+            raise Refused(f"{path}: the folder {folder} does not exist; make it first")
+        for other in others:
+            if path.resolve() == other.resolve():
+                raise Refused(f"{path}: is the same file as {other}; choose another name")
+    _try_to_write(folder, path)
 
 
 def check_folder_target(path: Path) -> None:

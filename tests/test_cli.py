@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -93,7 +94,8 @@ def test_script_denoises_envi_and_keeps_wavelengths_and_map_info(script, tmp_pat
     write(Scene(noisy_cube(clean), "noisy", WAVELENGTHS, metadata=georeference), tmp_path / "noisy.hdr")
     done = script("denoise", "noisy.hdr", "out.hdr", "--shifts", 1, "--record", "out.json")
     assert (done.returncode, done.stdout) == (0, "")
-    first, *rest = done.stderr.splitlines()
+    shape, first, *rest = done.stderr.splitlines()
+    assert shape == "decsc: noisy.hdr: 37 x 29 pixels, 5 bands"
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["weights"]["trained_for"] == "gauss-15, gauss-55, gauss-95, mixture, corr"
     assert first == (f"decsc: weights {record['weights']['file']}, trained for {record['weights']['trained_for']}, "
@@ -115,7 +117,8 @@ def test_denoise_integer_geotiff_keeps_crs_units_and_no_data(decsc, tmp_path):
     numbers = np.round(noisy_cube(clean) * 5000 + 5000).astype(np.uint16)
     numbers[:3, :4] = 0
     make_tiff(tmp_path / "noisy.tif", numbers, nodata=0)
-    assert decsc("denoise", "noisy.tif", "out.tif", "--shifts", 1)[0] == 0
+    code, _, err = decsc("denoise", "noisy.tif", "out.tif", "--shifts", 1)
+    assert code == 0 and err.startswith("decsc: noisy.tif: 37 x 29 pixels, 5 bands, 60 values without data\n")
     with rasterio.open(tmp_path / "out.tif") as dataset:
         assert dataset.crs.to_epsg() == 32631 and tuple(dataset.transform)[:6] == TRANSFORM and dataset.nodata == 0
         values = np.moveaxis(dataset.read(), 0, 2)
@@ -129,6 +132,7 @@ def test_denoise_matlab_73_keeps_variables_and_version(decsc, tmp_path):
     clean = clean_cube()
     with h5py.File(tmp_path / "noisy.mat", "w", userblock_size=512) as file:
         file["radiance"] = noisy_cube(clean).T
+        file["radiance"].attrs["MATLAB_class"] = np.bytes_("single")
         file["wavelengths"] = WAVELENGTHS[:, None]
     assert decsc("denoise", "noisy.mat", "out.mat", "--shifts", 1)[0] == 0
     with h5py.File(tmp_path / "out.mat") as file:
@@ -143,12 +147,21 @@ def test_denoise_npy_by_a_band_wise_method_without_weights(decsc, tmp_path):
     clean = clean_cube()
     np.save(tmp_path / "noisy.npy", noisy_cube(clean))
     code, out, err = decsc("denoise", "noisy.npy", "out.npy", "--method", "tv", "--record", "out.json")
-    assert (code, out, err) == (0, "", "")
+    assert (code, out, err) == (0, "", "decsc: noisy.npy: 37 x 29 pixels, 5 bands\n")
     values = np.load(tmp_path / "out.npy")
     assert values.shape == clean.shape and error(values, clean) < 0.3 * error(noisy_cube(clean), clean)
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["method"] == "tv" and record["weights"] is None and record["record"] is None
     assert record["shape"] == [37, 29, 5] and record["seconds"] > 0
+
+
+def test_what_a_reader_leaves_out_is_told(decsc, tmp_path):
+    write(Scene(clean_cube(), "s", WAVELENGTHS), tmp_path / "in.hdr")
+    header = (tmp_path / "in.hdr").read_text().replace("Nanometers", "Nanometers (nm)")
+    (tmp_path / "in.hdr").write_text(header)
+    for command in (("info", "in.hdr"), ("denoise", "in.hdr", "out.hdr", "--method", "tv")):
+        code, _, err = decsc(*command)
+        assert code == 0 and err.startswith("decsc: in.hdr: wavelengths are left out: the unit 'Nanometers (nm)' is not known")
 
 
 def test_denoise_a_cave_folder(decsc, tmp_path):
@@ -188,7 +201,7 @@ def test_denoise_real_hyperion_scene_of_128_bands(decsc, tmp_path, shared):
 def test_cubes_of_imaging_spectrometers_have_weights_of_their_own(decsc, tmp_path, bands, file):
     np.save(tmp_path / "in.npy", clean_cube(13, 12, bands))
     code, _, err = decsc("denoise", "in.npy", "out.npy", "--shifts", 1)
-    assert code == 0 and err.startswith(f"decsc: weights {file}.safetensors, trained for gauss-15, ")
+    assert code == 0 and f"\ndecsc: weights {file}.safetensors, trained for gauss-15, " in err
 
 
 class Scripted(Denoiser):
@@ -209,7 +222,7 @@ def test_what_did_not_converge_is_told_and_recorded(decsc, tmp_path, monkeypatch
     np.save(tmp_path / "in.npy", clean_cube())
     code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
     assert code == 0
-    assert err == "decsc: 1 of 2 tiles, band windows and passes did not converge (residuals up to 2.0e-02)\n"
+    assert err.splitlines()[1:] == ["decsc: 1 of 2 tiles, band windows and passes did not converge (residuals up to 2.0e-02)"]
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["converged"] is False
     assert record["record"] == [
@@ -223,8 +236,33 @@ def test_a_method_that_diverges_is_one_line_and_writes_nothing(decsc, tmp_path, 
     monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted(factor=np.nan))
     np.save(tmp_path / "in.npy", clean_cube())
     code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
-    assert code == 2 and err.startswith("decsc: in.npy: scripted diverged") and err.count("\n") == 1
+    assert code == 2 and err.splitlines()[1].startswith("decsc: in.npy: scripted diverged") and err.count("\n") == 2
     assert listing(tmp_path) == {"in.npy"}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("float division by zero"), IndexError("list index out of range")])
+def test_whatever_a_method_trips_over_is_one_line(decsc, tmp_path, monkeypatch, error):
+    def trip(self, noisy, progress):
+        raise error
+
+    monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted())
+    monkeypatch.setattr(Scripted, "_denoise", trip)
+    np.save(tmp_path / "in.npy", clean_cube())
+    code, _, err = decsc("denoise", "in.npy", "out.npy")
+    assert code == 2 and err.splitlines()[-1] == f"decsc: in.npy: {error}"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
+@pytest.mark.parametrize("name, kilobytes", [("x.tif", 193), ("x.tif", 430), ("x.hdr", 193)])
+def test_a_full_disk_leaves_the_old_file_and_an_exit_code(script, tmp_path, name, kilobytes):
+    cube = np.random.default_rng(0).random((60, 60, 31)).astype(np.float32)
+    np.save(tmp_path / "in.npy", cube)
+    write(Scene(cube[:8, :8], "old"), tmp_path / name)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    line = f"ulimit -f {kilobytes}; trap '' XFSZ; {script.path} noise in.npy {name} --case gauss-15"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and f"decsc: {name}: " in done.stderr.splitlines()[-1]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 # noise and score
@@ -465,7 +503,7 @@ MISTAKES = {
     "truncated npy": (("denoise", "cut.npy", "out.npy"), ["cut.npy"]),
     "truncated tif": (("noise", "cut.tif", "out.npy", "--case", "corr"), ["cut.tif"]),
     "truncated img": (("info", "cut.hdr"), ["cut.img: the file has", "truncated"]),
-    "NaN": (("denoise", "nan.npy", "out.npy"), ["nan.npy: 3 values are NaN"]),
+    "infinity": (("denoise", "inf.npy", "out.npy"), ["inf.npy: 3 values are NaN or infinite"]),
     "two axes": (("denoise", "flat.npy", "out.npy"), ["flat.npy: the array is (4, 4)"]),
     "folder without images": (("denoise", "folder", "out.npy"), ["folder: no band images"]),
     "unknown method": ((*DENOISE, "--method", "bogus"), ["--method: 'bogus' is not one of 'decsc'"]),
@@ -473,7 +511,7 @@ MISTAKES = {
     "no case": (("noise", "good.npy", "out.npy"), ["--case: missing"]),
     "negative seed": (("noise", "good.npy", "out.npy", "--case", "corr", "--seed", -1), ["--seed: "]),
     "unknown device": ((*DENOISE, "--device", "tpu"), ["--device: 'tpu' is not one of 'auto', 'cpu', 'cuda'"]),
-    "unknown preset": ((*DENOISE, "--preset", "bogus"), ["'bogus'", "there: "]),
+    "unknown preset": ((*DENOISE, "--preset", "bogus"), ["'bogus'", "paper, small, tiny"]),
     "no shift": ((*DENOISE, "--shifts", 0), ["--shifts: "]),
     "too many shifts": ((*DENOISE, "--shifts", 99), ["shifts=99 must be between 1 and"]),
     "shifts of a band-wise method": (
@@ -498,6 +536,7 @@ MISTAKES = {
     ),
     "output beside another data file": (("denoise", "good.npy", "cut.dat"), ["cut.img is already beside cut.hdr"]),
     "output folder is missing": (("denoise", "none.npy", "no/out.npy"), ["no/out.npy: the folder no does not exist"]),
+    "output is a link into nowhere": (("denoise", "none.npy", "lost.npy"), ["lost.npy: the folder", "does not exist"]),
     "output is a folder": (("denoise", "none.npy", "folder.npy"), ["folder.npy: is a folder"]),
     "record folder is missing": (
         ("denoise", "none.npy", "out.npy", "--record", "no/r.json"), ["no/r.json: the folder no"],
@@ -539,9 +578,10 @@ def mistaken_files(tmp_path, monkeypatch):
     np.save(tmp_path / "tiny.npy", cube[:8, :8])
     np.save(tmp_path / "flat.npy", cube[:4, :4, 0])
     spoilt = cube.copy()
-    spoilt[0, :3, 0] = np.nan
-    np.save(tmp_path / "nan.npy", spoilt)
+    spoilt[0, :3, 0] = np.inf
+    np.save(tmp_path / "inf.npy", spoilt)
     (tmp_path / "link.npy").symlink_to(tmp_path / "good.npy")
+    (tmp_path / "lost.npy").symlink_to(tmp_path / "nowhere" / "out.npy")
     (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:5000])
     make_tiff(tmp_path / "cut.tif", cube)
     os.truncate(tmp_path / "cut.tif", 5000)
@@ -589,6 +629,23 @@ def test_a_gpu_that_is_not_there_is_refused(decsc, mistaken_files):
 def test_a_place_where_nothing_can_be_written_is_refused_first(decsc, arguments):
     code, _, err = decsc(*arguments)
     assert code == 2 and "nothing can be written to /proc" in err and err.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_searched_is_one_line(decsc, monkeypatch):
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    code, _, err = decsc("denoise", "none.npy", "locked/out.npy")
+    assert code == 2 and err == "decsc: locked/out.npy: [Errno 13] Permission denied: 'locked/out.npy'\n"
+
+
+def test_the_help_names_the_methods_that_take_an_option(decsc):
+    told = " ".join(decsc("denoise", "--help")[1].split())
+    for option in ("sigma", "shifts"):
+        takers = [name for name, method in METHODS.items() if option in method.options]
+        assert f"of {', '.join(takers)}." in told
+    assert "CAVE folder" in decsc("info", "--help")[1]
 
 
 def test_data_sets_that_no_network_fits_are_refused_before_training(decsc, tmp_path, small_cave, monkeypatch):
@@ -656,6 +713,22 @@ def test_script_ends_quietly_when_its_reader_has_left(script):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("number, before, code", [
+    (signal.SIGTERM, "SIG_DFL", 143), (signal.SIGHUP, "SIG_DFL", 129), (signal.SIGHUP, "SIG_IGN", 0),  # the last: nohup
+])
+def test_a_signal_to_end_leaves_nothing_half_written(tmp_path, number, before, code):
+    np.save(tmp_path / "in.npy", clean_cube())
+    program = (
+        "import os, signal, numpy; from decsc_core import cli\n"
+        f"signal.signal({int(number)}, signal.{before})\n"
+        f"numpy.save = lambda *args: os.kill(os.getpid(), {int(number)})\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", program, "noise", "in.npy", "out.npy", "--case", "corr"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120).returncode == code
+    assert listing(tmp_path) == {"in.npy"} | ({"out.npy"} if code == 0 else set())
 
 
 def test_an_interruption_is_exit_code_130_without_traceback(monkeypatch, tmp_path):

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .scene import Scene, SceneError
+from .scene import Scene, SceneError, as_cube
 
 CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
 """Band centres of CAVE and ICVL [nm]."""
 
 
 def read_npy(path: Path) -> Scene:
-    """Read an (H, W, B) array."""
-    return Scene.from_physical(np.load(path, allow_pickle=False), path.stem, metadata={"format": "npy"})
+    """Read an (H, W, B) array; NaN is no-data."""
+    data = as_cube(np.load(path, allow_pickle=False), path.stem)
+    return Scene.from_physical(data, path.stem, missing=np.isnan(data), metadata={"format": "npy"})
 
 
 def write_npy(scene: Scene, path: Path) -> None:
@@ -25,18 +26,23 @@ def write_npy(scene: Scene, path: Path) -> None:
 
 
 def read_npz(path: Path) -> Scene:
-    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W)."""
+    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B)."""
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "cube" not in archive:
             raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
         fields = {key: archive[key] for key in archive.files}
     cube = fields["cube"]
     scale, offset = float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
+    if not np.isfinite([scale, offset]).all() or scale == 0:
+        raise SceneError(f"{path}: scale {scale:g} and offset {offset:g} must be finite, and scale not 0")
+    if not np.isfinite(fields.get("wavelengths_nm", 0.0)).all():
+        raise SceneError(f"{path}: wavelengths_nm holds NaN or infinity; leave it out if they are not known")
     if (scale, offset) != (1.0, 0.0):
         cube = (cube * np.float64(scale) + offset).astype(np.float32)
     missing = None
     if "nodata" in fields:
-        missing = np.broadcast_to(fields["nodata"].astype(bool)[:, :, None], cube.shape)
+        mask = fields["nodata"].astype(bool)
+        missing = np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     name = str(fields.get("name", path.stem))
     return Scene.from_physical(
         cube, name, missing=missing, wavelengths=fields.get("wavelengths_nm"), metadata={"format": "npz"}
@@ -48,8 +54,9 @@ def write_npz(scene: Scene, path: Path) -> None:
     fields = {"cube": values_or_nan(scene), "scale": 1.0, "offset": 0.0, "name": scene.name}
     if scene.wavelengths is not None:
         fields["wavelengths_nm"] = scene.wavelengths
-    if scene.nodata is not None:
-        fields["nodata"] = scene.nodata
+    nodata = scene.metadata.get("missing", scene.nodata)
+    if nodata is not None:
+        fields["nodata"] = nodata
     with open(path, "wb") as file:
         np.savez_compressed(file, **fields)
 
@@ -64,14 +71,25 @@ def values_or_nan(scene: Scene) -> np.ndarray:
 
 def cave_images(folder: Path) -> list[Path]:
     """The 31 band images `<scene>_01.png` to `_31.png` in a folder or in the one folder inside it."""
-    for candidate in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
-        images = sorted(file for file in candidate.glob("*.png") if re.search(r"_\d\d\.png$", file.name))
-        if images:
-            numbers = [int(file.stem[-2:]) for file in images]
-            if numbers != list(range(1, len(CAVE_WAVELENGTHS) + 1)):
-                raise SceneError(f"{candidate}: band images {numbers} found; a CAVE folder has *_01.png to *_31.png")
-            return images
-    raise SceneError(f"{folder}: no band images found; a CAVE folder has *_01.png to *_31.png")
+    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    found = {place: images for place in inside if (images := _band_images(place))}
+    if images := _band_images(folder):
+        found = {folder: images}
+    if not found:
+        raise SceneError(f"{folder}: no band images found; a CAVE folder has *_01.png to *_31.png")
+    if len(found) > 1:
+        listed = ", ".join(place.name for place in found)
+        raise SceneError(f"{folder}: several scenes in it: {listed}; give one of these folders")
+    ((place, images),) = found.items()
+    numbers = [int(file.stem[-2:]) for file in images]
+    if numbers != list(range(1, len(CAVE_WAVELENGTHS) + 1)):
+        raise SceneError(f"{place}: band images {numbers} found; a CAVE folder has *_01.png to *_31.png")
+    return images
+
+
+def _band_images(folder: Path) -> list[Path]:
+    """The images in a folder whose names end with a number of two digits, in order."""
+    return sorted(file for file in folder.glob("*.png") if re.search(r"_\d\d\.png$", file.name))
 
 
 def read_cave(folder: Path) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,28 +22,34 @@ from .georeference import (
 )
 from .scene import Scene, SceneError
 
-DATA_EXTENSIONS = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".pix")
+DATA_EXTENSIONS = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".pix", ".rfl")
+INTERLEAVES = ("bsq", "bil", "bip")
 LAYOUT = (
     "lines", "samples", "bands", "header offset", "file type", "data type", "interleave", "byte order",
     "reflectance scale factor", "data ignore value",
 )  # fmt: skip
 """Header fields that describe the bytes on disk; a writer makes them anew."""
-PER_BAND = ("wavelength", "fwhm", "bbl", "band names", "data gain values", "data offset values")
+BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
+"""Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
+PER_BAND = ("wavelength", "fwhm", "bbl", "band names", *BAND_SCALING.values())
 
 
 def read_envi(path: Path) -> Scene:
     """Read an ENVI image from its header or its data file.
 
     Values are divided by the header's `reflectance scale factor`; `data ignore value` marks no-data; wavelengths
-    are converted to nm from the header's unit.
+    are converted to nm from the header's unit, or left out, with a warning that says why.
     """
     header_path, data_path = _both_files(path)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Parameters with non-lowercase names")
-        image = spy.open(str(header_path), str(data_path))
+    image = _opened(header_path, data_path)
     if not isinstance(image, SpyFile):
         raise SceneError(f"{path}: this is a spectral library; a scene is an ENVI image (rows, columns, bands)")
     header = dict(image.metadata)
+    if header["interleave"].lower() not in INTERLEAVES:
+        raise SceneError(f"{header_path}: the header's interleave {header['interleave']!r} is not bsq, bil or bip")
+    if not 0 < image.scale_factor < np.inf:
+        factor = header["reflectance scale factor"]
+        raise SceneError(f"{header_path}: the header's reflectance scale factor {factor} is not a number above 0")
     expected = image.offset + image.nrows * image.ncols * image.nbands * image.sample_size
     if data_path.stat().st_size < expected:
         raise SceneError(
@@ -59,6 +66,9 @@ def read_envi(path: Path) -> Scene:
         metadata["nodata"] = nodata
     if "band names" in header:
         metadata["band_names"] = tuple(header["band names"])
+    for key, field in BAND_SCALING.items():
+        if len(header.get(field, ())) == image.nbands:
+            metadata[key] = tuple(map(float, header[field]))
     if "map info" in header:
         try:
             with opened(data_path) as dataset:
@@ -66,10 +76,24 @@ def read_envi(path: Path) -> Scene:
         except RasterioError:
             pass  # the header's own fields are kept below, so an ENVI copy still has them
     metadata["envi"] = {key: value for key, value in header.items() if key not in LAYOUT}
-    name = data_path.stem
-    return Scene.from_physical(
-        data, name, missing=missing, wavelengths=_wavelengths(header, image.nbands), metadata=metadata
-    )
+    wavelengths, reason = _wavelengths(header, image.nbands)
+    if reason:
+        warnings.warn(f"{header_path}: wavelengths are left out: {reason}", stacklevel=2)
+    return Scene.from_physical(data, data_path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
+
+
+def _opened(header_path: Path, data_path: Path) -> Any:
+    """SPy's image of a data file, by a header in UTF-8, with or without a mark at its beginning, or in Latin-1."""
+    content = header_path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Parameters with non-lowercase names")
+        copy = Path(folder) / "decoded.hdr"
+        copy.write_text(text)
+        return spy.open(str(copy), str(data_path))
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
@@ -94,7 +118,7 @@ def write_envi(scene: Scene, data_path: Path, header_path: Path) -> None:
     """
     values, nodata = values_with_nodata(scene)
     named = data_path.suffix.lower()[1:]
-    interleave = named if named in ("bsq", "bil", "bip") else scene.metadata.get("interleave", "bsq")
+    interleave = named if named in INTERLEAVES else scene.metadata.get("interleave", "bsq")
     header = _header(scene)
     if nodata is not None:
         header["data ignore value"] = nodata
@@ -112,8 +136,11 @@ def _header(scene: Scene) -> dict[str, Any]:
             del header[key]
     if "band names" not in header and len(scene.metadata.get("band_names", ())) == bands:
         header["band names"] = list(scene.metadata["band_names"])
+    for key, field in BAND_SCALING.items():
+        if field not in header and len(scene.metadata.get(key, ())) == bands:
+            header[field] = list(scene.metadata[key])
     if scene.wavelengths is not None:
-        stored = _wavelengths(header, bands)
+        stored, _ = _wavelengths(header, bands)
         if stored is None or not np.allclose(stored, scene.wavelengths):
             header.pop("fwhm", None)
             header["wavelength"] = [repr(float(value)) for value in scene.wavelengths]
@@ -125,12 +152,19 @@ def _header(scene: Scene) -> dict[str, Any]:
     return header
 
 
-def _wavelengths(header: dict[str, Any], bands: int) -> np.ndarray | None:
-    """Band centres [nm] from a header, or None if it has none in a unit of length."""
-    values = header.get("wavelength")
-    if not isinstance(values, list) or len(values) != bands:
-        return None
-    return to_nanometres([float(value) for value in values], header.get("wavelength units"))
+def _wavelengths(header: dict[str, Any], bands: int) -> tuple[np.ndarray | None, str]:
+    """Band centres [nm] from a header, or None, and why those that it lists cannot be used."""
+    values, unit = header.get("wavelength", []), header.get("wavelength units", "")
+    values = values if isinstance(values, list) else [values]
+    if not values or unit.strip().lower() == "index":
+        return None, ""
+    if len(values) != bands:
+        return None, f"there are {len(values)} wavelengths for {bands} bands"
+    try:
+        wavelengths = to_nanometres([float(value) for value in values], unit)
+    except ValueError as error:
+        return None, str(error)
+    return wavelengths, "" if wavelengths is not None else f"the unit {unit!r} is not known"
 
 
 def _data_files(header_path: Path) -> list[Path]:
@@ -157,8 +191,14 @@ def _both_files(path: Path) -> tuple[Path, Path]:
                 f"{path}: several data files beside it ({', '.join(file.name for file in found)}); give the data file"
             )
         return path, found[0]
-    headers = [path.with_suffix(".hdr"), path.with_suffix(".HDR"), path.with_name(path.name + ".hdr")]
-    for header_path in headers:
-        if header_path.is_file():
-            return header_path, path
-    raise SceneError(f"{path}: no ENVI header beside it; expected {headers[0].name} or {headers[2].name}")
+    header_path = header_beside(path)
+    if header_path is None:
+        expected = f"{path.with_suffix('.hdr').name} or {path.name}.hdr"
+        raise SceneError(f"{path}: no ENVI header beside it; expected {expected}")
+    return header_path, path
+
+
+def header_beside(path: Path) -> Path | None:
+    """The ENVI header of a data file, or None if there is none."""
+    names = path.with_suffix(".hdr"), path.with_suffix(".HDR"), path.with_name(f"{path.name}.hdr")
+    return next((name for name in names if name.is_file()), None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from decsc_core.atomic import replacing
+import numpy as np
+
+from decsc_core.atomic import followed, replacing
 
 from . import arrays, envi, geotiff, matlab
 from .scene import Scene, SceneError
@@ -35,8 +38,8 @@ def read(path: str | Path) -> Scene:
     Parameters
     ----------
     path : str or Path
-        ENVI (the `.hdr` or its data file), GeoTIFF, MATLAB up to 7.3, `.npy`, `.npz`, or a folder of CAVE's
-        31 band images. See `Scene.from_physical` for how values are brought to [0, 1].
+        ENVI (the `.hdr` or its data file, of any name beside a header), GeoTIFF, MATLAB up to 7.3, `.npy`, `.npz`, or
+        a folder of CAVE's 31 band images. See `Scene.from_physical` for how values are brought to [0, 1].
 
     Returns
     -------
@@ -46,12 +49,18 @@ def read(path: str | Path) -> Scene:
     Raises
     ------
     SceneError
-        If the file is missing, of an unknown format, truncated, ambiguous, or holds undeclared NaN or infinity.
+        If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity, or NaN in a format that
+        can declare no-data otherwise.
     """
     path = Path(path)
     if not path.exists():
         raise SceneError(f"{path}: there is no such file or folder")
-    reader = arrays.read_cave if path.is_dir() else _by_extension(_READERS, path)
+    if path.is_dir():
+        reader = arrays.read_cave
+    elif path.suffix.lower() not in _READERS and envi.header_beside(path):
+        reader = envi.read_envi
+    else:
+        reader = _by_extension(_READERS, path)
     try:
         return reader(path)
     except MemoryError:
@@ -61,6 +70,8 @@ def read(path: str | Path) -> Scene:
             raise
         raise SceneError(f"{path}: {str(error).removeprefix(path.stem + ': ')}") from error
     except Exception as error:  # the format libraries raise many kinds on a damaged file
+        if isinstance(error, PermissionError) or not os.access(path, os.R_OK):
+            raise SceneError(f"{path}: you have no permission to read it") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SceneError(
             f"{path}: cannot be read as {path.suffix.lower() or 'a CAVE folder'} ({reason}); "
@@ -69,7 +80,7 @@ def read(path: str | Path) -> Scene:
 
 
 def write(scene: Scene, path: str | Path) -> None:
-    """Write a scene as float32 in physical units, whole or not at all.
+    """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
     value between ENVI and GeoTIFF. Pixels without data are written as the declared no-data value, or as NaN in
@@ -78,16 +89,24 @@ def write(scene: Scene, path: str | Path) -> None:
     Raises
     ------
     SceneError
-        If the extension is unknown or the folder does not exist.
+        If the extension is unknown, the folder does not exist, or a physical value is beyond what float32 holds.
     """
     path = Path(path)
     writes_envi = path.suffix.lower() == ".hdr" or path.suffix.lower() in envi.DATA_EXTENSIONS
     writer = envi.write_envi if writes_envi else _by_extension(_WRITERS, path)
     if not path.parent.is_dir():
         raise SceneError(f"{path}: the folder {path.parent} does not exist; make it first")
-    targets = envi.envi_targets(path) if writes_envi else (path,)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(scene.physical())
+    if not finite.all():
+        count = finite.size - np.count_nonzero(finite)
+        raise SceneError(f"{path}: {count} values are beyond what float32 holds; give the scene smaller units")
+    targets = envi.envi_targets(path) if writes_envi else (followed(path),)
     with replacing(*targets) as temporary:
         writer(scene, *temporary)
+    if writer is geotiff.write_geotiff:
+        for ending in geotiff.SIDECARS:
+            targets[0].with_name(targets[0].name + ending).unlink(missing_ok=True)
 
 
 def _by_extension(table: dict, path: Path):

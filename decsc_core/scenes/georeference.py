@@ -76,7 +76,8 @@ def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
 def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
     """The physical values with the declared no-data value where there are no data, and that value.
 
-    A value that float32 cannot hold, or none at all beside a no-data mask, becomes NaN.
+    A value that float32 cannot hold, or none at all beside a no-data mask, becomes NaN. Data that happen to equal the
+    no-data value are moved beside it, so that they stay data.
     """
     values, missing = scene.physical(), scene.missing()
     declared = scene.metadata.get("nodata")
@@ -85,6 +86,8 @@ def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
     with np.errstate(over="ignore"):
         nodata = float(np.float32(np.nan if declared is None else declared))
     nodata = nodata if np.isfinite(nodata) else float("nan")
+    # GDAL takes floats within 4.8e-7 of the no-data value, relatively, for it
+    values[values == nodata] = nodata * (1 - 1e-6) or np.finfo(np.float32).tiny
     if missing is not None:
         values[missing] = nodata
     return values, nodata

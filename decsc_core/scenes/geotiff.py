@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import rasterio
 from einops import rearrange
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
 
 from .georeference import georeference, opened, to_nanometres, values_with_nodata, where_missing
-from .scene import Scene
+from .scene import Scene, SceneError
 
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 STALE = "STATISTICS_"
 """Prefix of the tags that described the source's values and would be wrong of others."""
 
 
 def read_geotiff(path: Path) -> Scene:
-    """Read all bands with CRS, transform, no-data value, band descriptions and tags.
+    """Read all bands with CRS, transform or ground control points, no-data value or mask, band descriptions and tags.
 
     Wavelengths come from the bands' tags: `wavelength` with `wavelength_units`, as GDAL writes them from an ENVI
     image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY.
@@ -25,8 +29,15 @@ def read_geotiff(path: Path) -> Scene:
     with opened(path) as dataset:
         data = rearrange(dataset.read(), "band row column -> row column band")
         metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
+        points, crs = dataset.gcps
+        if points:
+            metadata |= {"gcps": points, "gcps_crs": crs and crs.to_wkt()}
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
+        missing = where_missing(data, metadata.get("nodata"))
+        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+            masked = (dataset.read_masks(1) == 0)[:, :, None]
+            missing = np.broadcast_to(masked, data.shape) if missing is None else missing | masked
         if any(dataset.descriptions):
             metadata["band_names"] = tuple(text or "" for text in dataset.descriptions)
         metadata["tags"] = dataset.tags()
@@ -35,12 +46,17 @@ def read_geotiff(path: Path) -> Scene:
             metadata["band_scales"], metadata["band_offsets"] = dataset.scales, dataset.offsets
         imagery = [dataset.tags(band, ns="IMAGERY") for band in dataset.indexes]
     wavelengths = _wavelengths(metadata["band_tags"], imagery)
-    missing = where_missing(data, metadata.get("nodata"))
     return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
 
 
 def write_geotiff(scene: Scene, path: Path) -> None:
-    """Write the physical values as float32 with what `read_geotiff` reads."""
+    """Write the physical values as float32 with what `read_geotiff` reads.
+
+    Raises
+    ------
+    SceneError
+        If the file does not hold them afterwards: GDAL does not raise what fails while it closes a file.
+    """
     values, nodata = values_with_nodata(scene)
     height, width, bands = values.shape
     metadata = scene.metadata
@@ -49,6 +65,8 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         profile["crs"] = metadata["crs"]
     if "transform" in metadata:
         profile["transform"] = rasterio.Affine(*metadata["transform"])
+    elif "gcps" in metadata:
+        profile |= {"gcps": metadata["gcps"], "crs": metadata["gcps_crs"]}
     with opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
         dataset.update_tags(**metadata.get("tags", {}))
         names = metadata.get("band_names", ())
@@ -64,6 +82,14 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         if len(metadata.get("band_scales", ())) == bands:
             dataset.scales, dataset.offsets = metadata["band_scales"], metadata["band_offsets"]
         dataset.write(rearrange(values, "row column band -> band row column"))
+    try:
+        with opened(path) as dataset:
+            stored = (dataset.read(index + 1) for index in range(bands))
+            whole = all(np.array_equal(band, values[:, :, i], equal_nan=True) for i, band in enumerate(stored))
+    except RasterioError:
+        whole = False
+    if not whole:
+        raise SceneError("the file could not be written whole; is the disk full?")
 
 
 def _wavelengths(band_tags: tuple[dict[str, str], ...], imagery: list[dict[str, str]]) -> np.ndarray | None:

@@ -16,42 +16,55 @@ from .scene import Scene, SceneError
 CUBE_NAMES = ("cube", "data", "hsi", "img", "image", "rad")
 """Names that settle which variable is the cube when a file has several of three dimensions."""
 WAVELENGTH_NAMES = ("wavelengths", "wavelength", "wavelengths_nm", "wl", "lambda", "bands", "wave", "waves")
+V5_LIMIT = 2**31
+"""Bytes that a variable of version 5 must stay below."""
 NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
 def read_mat(path: Path) -> Scene:
-    """Read the one numeric variable of three dimensions, with its wavelengths if the file has them.
+    """Read the one numeric variable of three dimensions, NaN as no-data, with its wavelengths if the file has them.
 
-    The wavelengths are the vector with one increasing, positive entry a band that has one of `WAVELENGTH_NAMES`;
-    MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and others as nanometres.
+    The wavelengths are the vector with one increasing, positive entry a band that has one of `WAVELENGTH_NAMES` and
+    does not just count the bands; MATLAB files state no unit, so entries that are all below 100 are taken as
+    micrometres and others as nanometres.
 
     Raises
     ------
     SceneError
-        If there is no such variable, or several and none or more than one has one of `CUBE_NAMES`.
+        If there is no such variable, or several and none or more than one has one of `CUBE_NAMES`, or if the first
+        axis of the cube has as many entries as there are wavelengths and the last has not.
     """
     hdf5 = h5py.is_hdf5(path)
     shapes, load = _open_v73(path) if hdf5 else _open_v5(path)
     variable = _cube_variable(shapes, path)
     metadata: dict[str, Any] = {"format": "mat", "mat_version": "7.3" if hdf5 else "5", "variable": variable}
-    bands = shapes[variable][2]
+    first, _, bands = shapes[variable]
     wavelengths = None
     for name, shape in shapes.items():
-        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) == bands:
+        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in (first, bands):
             values = load(name).astype(np.float64).ravel()
-            if values[0] > 0 and (np.diff(values) > 0).all():
+            counts = np.array_equal(values, np.arange(1, values.size + 1))
+            if values[0] > 0 and (np.diff(values) > 0).all() and not counts:
+                if values.size != bands:
+                    size = "x".join(map(str, shapes[variable]))
+                    raise SceneError(f"{path}: the cube is {size} with {first} wavelengths; bands come last")
                 wavelengths = to_nanometres(values, None)
                 metadata["wavelength_variable"] = name
                 break
-    return Scene.from_physical(load(variable), path.stem, wavelengths=wavelengths, metadata=metadata)
+    data = load(variable)
+    return Scene.from_physical(data, path.stem, missing=np.isnan(data), wavelengths=wavelengths, metadata=metadata)
 
 
 def write_mat(scene: Scene, path: Path) -> None:
-    """Write the physical values (NaN where there are no data) and wavelengths [nm], in the source's version."""
-    variables = {scene.metadata.get("variable", "cube"): values_or_nan(scene)}
+    """Write the physical values (NaN where there are no data) and wavelengths [nm], in the source's version.
+
+    A cube too large for version 5 is written in version 7.3.
+    """
+    values = values_or_nan(scene)
+    variables = {scene.metadata.get("variable", "cube"): values}
     if scene.wavelengths is not None:
         variables[scene.metadata.get("wavelength_variable", "wavelengths")] = scene.wavelengths[None, :]
-    if scene.metadata.get("mat_version") == "7.3":
+    if scene.metadata.get("mat_version") == "7.3" or values.nbytes >= V5_LIMIT:
         _write_v73(variables, path)
     else:
         scipy.io.savemat(path, variables, appendmat=False, do_compression=True)
@@ -64,17 +77,21 @@ def _open_v5(path: Path) -> tuple[dict[str, tuple[int, ...]], Any]:
 
 
 def _open_v73(path: Path) -> tuple[dict[str, tuple[int, ...]], Any]:
-    """(shape of each numeric variable, a function that loads one), with HDF5's reversed axes put right."""
+    """(shape of each numeric variable, a function that loads one), with the axes that MATLAB reverses put right."""
+
+    def reverses(item: h5py.Dataset) -> bool:
+        return "MATLAB_class" in item.attrs
+
     with h5py.File(path) as file:
         shapes = {
-            name: item.shape[::-1]
+            name: item.shape[::-1] if reverses(item) else item.shape
             for name, item in file.items()
             if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
         }
 
     def load(name: str) -> np.ndarray:
         with h5py.File(path) as file:
-            return np.transpose(file[name][()])
+            return np.transpose(file[name][()]) if reverses(file[name]) else file[name][()]
 
     return shapes, load
 

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
-"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are."""
+"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
+REFLECTANCE_SPAN = 0.25
+"""... if their 0.1 and 99.9 percentiles are at least this far apart."""
+FILL_SHARE, FILL_GAP = 0.001, 3
+"""An extreme value that fills this share of the pixels, this many ranges of all others away from them, is no datum."""
 
 
 class SceneError(ValueError):
@@ -69,9 +73,9 @@ class Scene:
     def from_physical(cls, data: np.ndarray, name: str, *, missing: np.ndarray | None = None, **fields: Any) -> Scene:
         """Build a scene from the values of a file.
 
-        Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`), are mapped so that the
-        0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1]. Other
-        floats are kept as they are.
+        Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`, `REFLECTANCE_SPAN`), are mapped
+        so that the 0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1].
+        Other floats are kept as they are.
 
         Parameters
         ----------
@@ -87,7 +91,8 @@ class Scene:
         Raises
         ------
         SceneError
-            If values that are not declared missing are NaN or infinite, or if no value is left.
+            If values that are not declared missing are NaN, infinite or an obvious fill value (see `FILL_SHARE`), or
+            if no value is left.
         """
         data = as_cube(data, name)
         metadata = dict(fields.pop("metadata", {}))
@@ -97,19 +102,18 @@ class Scene:
                 f"{name}: {valid.size - int(valid.sum())} values are NaN or infinite and not declared as no-data; "
                 "repair them or declare a no-data value in the file"
             )
-        nodata = None
+        nodata, values = None, data
         if missing is not None and missing.any():
             if missing.all():
                 raise SceneError(f"{name}: every value is declared as no-data; at least one pixel must have data")
             used = ~missing.all(axis=(0, 1))
             nodata = missing[:, :, used].all(axis=2)
             nodata = nodata if nodata.any() else None
-            scale, offset = _affine(data[~missing], data.dtype)
-            data = _filled(data, missing)
+            values, data = data[~missing], _filled(data, missing)
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
-        else:
-            scale, offset = _affine(data, data.dtype)
+        _refuse_fill_value(data, name)
+        scale, offset = _affine(values, data.dtype)
         if (scale, offset) != (1.0, 0.0):
             data = (data - np.float64(offset)) / scale
         return cls(data, name, scale=scale, offset=offset, nodata=nodata, metadata=metadata, **fields)
@@ -151,10 +155,26 @@ def as_cube(data: Any, name: str) -> np.ndarray:
     return array
 
 
+def _refuse_fill_value(data: np.ndarray, name: str) -> None:
+    """A SceneError if the smallest or the largest value marks pixels without data, undeclared; see `FILL_SHARE`."""
+    for fill in (data.min(), data.max()):
+        share = (data == fill).all(axis=2).mean()
+        others = data[data != fill] if share >= FILL_SHARE else data[:0]
+        if others.size == 0:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
+            raise SceneError(
+                f"{name}: {fill:g} fills {100 * share:.2g} % of the pixels, far from all other values ({low:g} to "
+                f"{high:g}); declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
+            )
+
+
 def _affine(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
     """(scale, offset) of the reading rule for the valid values of a file."""
     low, dark, bright, high = (float(q) for q in np.percentile(values, [0.1, 5, 95, 99.9]))
-    if dtype.kind == "f" and REFLECTANCE_LIKE[0] <= dark and bright <= REFLECTANCE_LIKE[1]:
+    inside = REFLECTANCE_LIKE[0] <= dark and bright <= REFLECTANCE_LIKE[1]
+    if dtype.kind == "f" and inside and high - low >= REFLECTANCE_SPAN:
         return 1.0, 0.0
     if high == low:
         low, high = float(values.min()), float(values.max())

@@ -172,6 +172,7 @@ def test_icvl_is_divided_by_its_maximum_and_cut_to_its_centre(folder):
     cube[0, 0, 0] = 4095.0
     with h5py.File(folder / "icvl" / f"{sources.ICVL_FIGURE_4}.mat", "w") as file:
         file["rad"] = cube.transpose()
+        file["rad"].attrs["MATLAB_class"] = np.bytes_("double")
     (scene,) = load("icvl", "test")
     assert scene.cube.shape == (512, 512, 31)
     np.testing.assert_allclose(scene.cube, cube[44:556, 4:516] / 4095, atol=1e-6)

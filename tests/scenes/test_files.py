@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import rasterio
 import scipy.io
 import spectral.io.envi as spy
+from rasterio.control import GroundControlPoint
 from skimage.io import imsave
 
 from decsc_core.scenes import Scene, SceneError, files, read, write
@@ -139,6 +141,17 @@ def test_envi_wavelength_units(tmp_path, numbers, unit, expected):
     assert (wavelengths is None) if expected is None else wavelengths[0] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("given, unit, told", [
+    (["0.5", "0.6"], "um", "2 wavelengths for 4 bands"),
+    (["a", "b", "c", "d"], "um", "'a'"),
+    (["500", "600", "700", "800"], "Nanometers (nm)", "the unit 'Nanometers (nm)' is not known"),
+])
+def test_envi_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, given, unit, told):
+    spy.save_image(str(tmp_path / "a.hdr"), numbers, metadata={"wavelength": given, "wavelength units": unit})
+    with pytest.warns(UserWarning, match=rf"a\.hdr: wavelengths are left out: .*{re.escape(told)}"):
+        assert read(tmp_path / "a.hdr").wavelengths is None
+
+
 def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
     make_envi(tmp_path / "a.hdr", numbers, "bsq")
     (tmp_path / "a.hdr").rename(tmp_path / "a.bsq.hdr")
@@ -147,6 +160,48 @@ def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
     (tmp_path / "a.bsq.hdr").unlink()
     with pytest.raises(SceneError, match=r"a\.bsq: no ENVI header beside it; expected a\.hdr or a\.bsq\.hdr"):
         read(tmp_path / "a.bsq")
+
+
+@pytest.mark.parametrize("data, header, given", [
+    ("AVIRIS_x", "AVIRIS_x.hdr", "AVIRIS_x"),
+    ("AVIRIS_x", "AVIRIS_x.hdr", "AVIRIS_x.hdr"),
+    ("f.rfl", "f.hdr", "f.rfl"),
+    ("f.rfl", "f.hdr", "f.hdr"),
+    ("f.rfl", "f.rfl.hdr", "f.rfl.hdr"),
+    ("f.ort", "f.ort.hdr", "f.ort"),
+    ("f.v1.ort", "f.v1.ort.hdr", "f.v1.ort"),
+])
+def test_envi_data_files_of_any_name_are_read_beside_a_header(tmp_path, numbers, data, header, given):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    (tmp_path / "a.bsq").rename(tmp_path / data)
+    (tmp_path / "a.hdr").rename(tmp_path / header)
+    np.testing.assert_allclose(read(tmp_path / given).physical(), numbers, atol=2e-3)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
+def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq", **{"wavelength units": "µm", "sensor type": "Grünfläche"})
+    text = (tmp_path / "a.hdr").read_text(encoding="utf-8")
+    (tmp_path / "a.hdr").write_bytes(text.encode(encoding))
+    scene = read(tmp_path / "a.hdr")
+    np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+    assert scene.metadata["envi"]["sensor type"] == "Grünfläche"
+    write(scene, tmp_path / "b.hdr")
+    assert read(tmp_path / "b.hdr").metadata["envi"]["sensor type"] == "Grünfläche"
+
+
+@pytest.mark.parametrize("field, told", [
+    ("interleave = foo", "interleave 'foo' is not bsq, bil or bip"),
+    ("reflectance scale factor = 0", "reflectance scale factor 0 is not a number above 0"),
+    ("reflectance scale factor = -10000", "reflectance scale factor -10000 is not a number above 0"),
+    ("reflectance scale factor = nan", "reflectance scale factor nan is not a number above 0"),
+])
+def test_envi_headers_that_make_no_sense_are_refused(tmp_path, numbers, field, told):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    with open(tmp_path / "a.hdr", "a") as file:
+        file.write(f"{field}\n")
+    with pytest.raises(SceneError, match=rf"a\.hdr: the header's {re.escape(told)}"):
+        read(tmp_path / "a.hdr")
 
 
 def test_envi_never_leaves_two_data_files_for_one_header(tmp_path, numbers):
@@ -195,6 +250,63 @@ def test_geotiff_nodata_that_is_nan_or_beyond_float32(tmp_path, rng, nodata):
     np.testing.assert_array_equal(read(tmp_path / "out.tif").missing(), scene.missing())
 
 
+@pytest.mark.parametrize("nodata", [0.0, 1.0, -9999.0])
+@pytest.mark.parametrize("name", ["out.tif", "out.hdr"])
+def test_a_value_that_happens_to_be_the_nodata_value_stays_a_value(tmp_path, rng, nodata, name):
+    data = rng.random((6, 5, 4)).astype(np.float32)
+    data[1, 1] = nodata
+    make_tiff(tmp_path / "in.tif", data, nodata=nodata)
+    scene = read(tmp_path / "in.tif")
+    cube = scene.cube.copy()
+    cube[3, :3, 2] = nodata
+    write(scene.with_cube(cube), tmp_path / name)
+    with rasterio.open(tmp_path / name.replace("hdr", "img")) as out:
+        np.testing.assert_array_equal(out.read_masks().transpose(1, 2, 0) == 0, scene.missing())
+    again = read(tmp_path / name)
+    np.testing.assert_array_equal(again.missing(), scene.missing())
+    np.testing.assert_allclose(again.physical()[3, :3, 2], nodata, rtol=1e-5, atol=1e-6)
+
+
+def test_geotiff_ground_control_points_come_back(tmp_path, numbers):
+    make_tiff(tmp_path / "in.tif", numbers)
+    points = [GroundControlPoint(row, column, 10 + column / 10, 50 - row / 10) for row in (0, 6) for column in (0, 5)]
+    with rasterio.open(tmp_path / "gcps.tif", "w", driver="GTiff", height=6, width=5, count=4, dtype="int16",
+                       gcps=points, crs="EPSG:4326") as dataset:
+        dataset.write(numbers.transpose(2, 0, 1))
+    write(read(tmp_path / "gcps.tif"), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        found, crs = out.gcps
+        assert crs.to_epsg() == 4326
+        assert [(p.row, p.col, p.x, p.y) for p in found] == [(p.row, p.col, p.x, p.y) for p in points]
+
+
+@pytest.mark.parametrize("internal", [True, False])
+@pytest.mark.parametrize("nodata", [None, -1])
+def test_geotiff_mask_of_the_data_set_counts_as_no_data(tmp_path, numbers, internal, nodata):
+    numbers[5, 4] = -1
+    mask = np.ones((6, 5), bool)
+    mask[:2] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        make_tiff(tmp_path / "in.tif", numbers, nodata=nodata)
+        with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+            dataset.write_mask(mask)
+    assert (tmp_path / "in.tif.msk").exists() != internal
+    mask[5, 4] = nodata is None
+    np.testing.assert_array_equal(read(tmp_path / "in.tif").nodata, ~mask)
+
+
+def test_band_scales_go_to_envi_and_back(tmp_path, numbers):
+    make_tiff(tmp_path / "in.tif", numbers)
+    with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)
+    write(read(tmp_path / "in.tif"), tmp_path / "there.hdr")
+    write(read(tmp_path / "there.hdr"), tmp_path / "back.tif")
+    write(read(tmp_path / "there.hdr"), tmp_path / "again.hdr")
+    for name in ("there.img", "back.tif", "again.img"):
+        with rasterio.open(tmp_path / name) as dataset:
+            assert (dataset.scales, dataset.offsets) == ((0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)), name
+
+
 def test_geotiff_area_or_point_does_not_move_the_image(tmp_path, numbers):
     make_tiff(tmp_path / "in.tif", numbers)
     with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
@@ -229,6 +341,7 @@ def test_mat_keeps_axes_names_and_version(tmp_path, numbers, version):
     else:
         with h5py.File(path, "w") as file:
             file["paris"], file["bands"] = numbers.transpose(), WAVELENGTHS[:, None] / 1000
+            file["paris"].attrs["MATLAB_class"] = np.bytes_("int16")
             file["mask"] = np.ones((5, 6))
             file.create_group("#refs#")
     scene = read(path)
@@ -249,6 +362,40 @@ def test_mat_keeps_axes_names_and_version(tmp_path, numbers, version):
     assert out.dtype == np.float32
     np.testing.assert_allclose(out, numbers, atol=2e-3)
     np.testing.assert_allclose(read(tmp_path / "out.mat").wavelengths, WAVELENGTHS)
+
+
+def test_mat_too_large_for_version_5_is_written_as_7_3(tmp_path, numbers, monkeypatch):
+    monkeypatch.setattr("decsc_core.scenes.matlab.V5_LIMIT", 4 * numbers.size)
+    scene = Scene.from_physical(numbers, "s", wavelengths=WAVELENGTHS)
+    write(scene, tmp_path / "a.mat")
+    assert h5py.is_hdf5(tmp_path / "a.mat")
+    np.testing.assert_array_equal(read(tmp_path / "a.mat").physical(), scene.physical())
+    monkeypatch.setattr("decsc_core.scenes.matlab.V5_LIMIT", 4 * numbers.size + 1)
+    write(scene, tmp_path / "a.mat")
+    assert not h5py.is_hdf5(tmp_path / "a.mat")
+
+
+def test_hdf5_that_matlab_did_not_write_has_its_axes_in_order(tmp_path, numbers):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["cube"], file["wavelengths"] = numbers, WAVELENGTHS
+    scene = read(tmp_path / "a.mat")
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+    np.testing.assert_array_equal(scene.wavelengths, WAVELENGTHS)
+    write(scene, tmp_path / "b.mat")
+    np.testing.assert_array_equal(read(tmp_path / "b.mat").cube, scene.cube)
+
+
+def test_mat_with_bands_first_is_refused(tmp_path, numbers):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers.transpose(2, 0, 1), "wavelengths": WAVELENGTHS})
+    with pytest.raises(SceneError, match=r"a\.mat: the cube is 4x6x5 with 4 wavelengths; bands come last"):
+        read(tmp_path / "a.mat")
+
+
+def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
+    for first in (0, 1):
+        for cube in (numbers, numbers.transpose(2, 0, 1)):
+            scipy.io.savemat(tmp_path / "a.mat", {"cube": cube, "bands": np.arange(4) + first})
+            assert read(tmp_path / "a.mat").wavelengths is None
 
 
 def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
@@ -287,6 +434,32 @@ def test_npz_with_scale_and_offset_and_a_mask(tmp_path, numbers):
     np.testing.assert_array_equal(np.isnan(np.load(tmp_path / "b.npy")).all(axis=2), mask)
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
+@pytest.mark.parametrize("partly", [True, False])
+def test_no_data_come_back_from_every_format(tmp_path, numbers, name, partly):
+    missing = np.zeros(numbers.shape, bool)
+    missing[2, 1:4] = True
+    missing[5, 4, :2] = partly
+    scene = Scene.from_physical(numbers, "s", missing=missing)
+    write(scene, tmp_path / name)
+    again = read(tmp_path / name)
+    np.testing.assert_array_equal(again.missing(), missing)
+    np.testing.assert_array_equal(again.nodata, missing.all(axis=2))
+    np.testing.assert_allclose(again.physical(), scene.physical(), atol=2e-3)
+
+
+@pytest.mark.parametrize("field, value, told", [
+    ("scale", 0.0, "scale 0 and offset 0 must be finite, and scale not 0"),
+    ("scale", np.nan, "scale nan and offset 0 must"),
+    ("offset", np.inf, "scale 1 and offset inf must"),
+    ("wavelengths_nm", [400, np.nan, 500, 600], "wavelengths_nm holds NaN or infinity"),
+])
+def test_npz_with_numbers_that_make_no_sense_is_refused(tmp_path, numbers, field, value, told):
+    np.savez(tmp_path / "a.npz", cube=numbers, **{field: value})
+    with pytest.raises(SceneError, match=rf"a\.npz: .*{told}"):
+        read(tmp_path / "a.npz")
+
+
 def test_shared_cave_is_read_exactly(shared):
     path = shared / "data" / "cave_cd.npz"
     scene = read(path)
@@ -318,6 +491,14 @@ def test_cave_folder(tmp_path, rng):
         read(tmp_path)
 
 
+def test_a_folder_of_several_cave_scenes_is_refused(tmp_path, rng):
+    for name in ("beads_ms", "cloth_ms"):
+        make_cave(tmp_path / "all" / name, rng.integers(0, 65536, (8, 9, 31), dtype=np.uint16))
+    with pytest.raises(SceneError, match="all: several scenes in it: beads_ms, cloth_ms; give one of these folders"):
+        read(tmp_path / "all")
+    assert read(tmp_path / "all" / "beads_ms").cube.shape == (8, 9, 31)
+
+
 def test_cave_folder_of_8_bit_colour_images(tmp_path, rng):
     grey = rng.integers(0, 256, (8, 9, 31), dtype=np.uint8)
     folder = tmp_path / "toy"
@@ -327,12 +508,13 @@ def test_cave_folder_of_8_bit_colour_images(tmp_path, rng):
     np.testing.assert_array_equal(read(folder).cube, grey.astype(np.float32) / np.float32(255))
 
 
-def test_undeclared_nan_is_refused_with_file_and_count(tmp_path, rng):
+def test_undeclared_nan_and_infinity_are_refused_with_file_and_count(tmp_path, rng):
     data = rng.random((6, 5, 4))
-    data[0, 0, :3] = np.nan
+    data[0, 0, :3] = np.inf
     np.save(tmp_path / "a.npy", data)
-    np.savez(tmp_path / "a.npz", cube=data, name="elsewhere")
     scipy.io.savemat(tmp_path / "a.mat", {"cube": data})
+    data[0, 0, :3] = np.nan  # in .npy and .mat, which cannot declare a value, NaN is no-data
+    np.savez(tmp_path / "a.npz", cube=data, name="elsewhere")
     spy.save_image(str(tmp_path / "a.hdr"), data)
     make_tiff(tmp_path / "a.tif", data)
     for name in ("a.npy", "a.npz", "a.mat", "a.hdr", "a.img", "a.tif"):
@@ -359,6 +541,16 @@ def test_a_truncated_file_is_one_clear_line(tmp_path, rng, name):
     message = str(error.value)
     assert message.startswith(str(tmp_path / name)) and "\n" not in message
     assert "damaged" in message or "truncated" in message
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, numbers, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    np.save(tmp_path / "a.npy", numbers)
+    monkeypatch.setattr(np, "load", denied)  # root, who runs tests in containers, may read everything
+    with pytest.raises(SceneError, match=r"a\.npy: you have no permission to read it$"):
+        read(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("extension", [".npy", ".npz", ".mat", ".hdr", ".tif"])
@@ -390,6 +582,14 @@ def test_paths_that_cannot_be(tmp_path, numbers):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
+def test_values_that_no_float32_can_hold_are_not_written(tmp_path, rng, name):
+    scene = Scene(rng.random((4, 5, 3)), "huge", scale=1e300)
+    with pytest.raises(SceneError, match=r"60 values are beyond what float32 holds"):
+        write(scene, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, numbers, monkeypatch, name):
     scene = Scene.from_physical(numbers, "s")
     write(scene, tmp_path / name)
@@ -412,6 +612,29 @@ def test_a_write_that_breaks_half_way_leaves_nothing(tmp_path, numbers, name):
     with pytest.raises(Exception):  # noqa: B017  any failure will do
         write(scene, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.tif"])
+def test_writing_to_a_link_writes_the_file_behind_it(tmp_path, numbers, name):
+    scene = Scene.from_physical(numbers, "s")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / name).symlink_to(tmp_path / "disk" / f"real{Path(name).suffix}")
+    write(scene, tmp_path / name)
+    assert (tmp_path / name).is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
+    np.testing.assert_array_equal(read(tmp_path / name).physical(), scene.physical())
+
+
+def test_what_other_programs_left_beside_a_geotiff_goes_with_it(tmp_path, numbers):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False):
+        make_tiff(tmp_path / "a.tif", numbers)
+        with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+            dataset.write_mask(np.arange(30).reshape(6, 5) > 7)
+    for ending in (".aux.xml", ".ovr"):
+        (tmp_path / f"a.tif{ending}").write_text("old")
+    (tmp_path / "a.tif.txt").write_text("mine")
+    write(Scene.from_physical(numbers, "s"), tmp_path / "a.tif")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.tif", "a.tif.txt"}
+    assert read(tmp_path / "a.tif").missing() is None
 
 
 def test_writing_replaces_the_file(tmp_path, numbers):

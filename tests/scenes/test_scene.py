@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ def test_reflectance_like_floats_are_left_alone(rng):
     assert (scene.scale, scene.offset) == (1.0, 0.0)
     np.testing.assert_array_equal(scene.cube, noisy)
     np.testing.assert_array_equal(scene.physical(), noisy)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.01, 1e-6])
+def test_floats_that_span_little_of_0_to_1_are_no_reflectance(rng, factor):
+    radiance = factor * rng.random((20, 20, 5))
+    scene = Scene.from_physical(radiance, "radiance")
+    np.testing.assert_allclose(np.percentile(scene.cube, [0.1, 99.9]), [0, 1], atol=1e-6)
+    np.testing.assert_allclose(scene.physical(), radiance, rtol=1e-4, atol=1e-6 * factor)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32, np.float64])
@@ -59,6 +68,28 @@ def test_values_that_are_not_finite_are_refused_with_their_count(rng, bad):
         Scene.from_physical(data, "broken")
     with pytest.raises(SceneError, match="2 values"):
         Scene(data.astype(np.float32), "broken")
+
+
+@pytest.mark.parametrize("dtype, fill", [
+    (np.float32, -9999), (np.float32, -3.4028234663852886e38), (np.float64, 1e20), (np.uint16, 65535), (np.int16, -32768),
+])
+def test_a_fill_value_that_is_not_declared_is_refused(rng, dtype, fill):
+    data = (rng.random((20, 25, 5)) * (1 if np.dtype(dtype).kind == "f" else 5000)).astype(dtype)
+    data[:4] = data[7, 7, :2] = fill
+    with pytest.raises(SceneError, match=rf"^edges: {re.escape(f'{fill:g}')} fills 20 % of the pixels, .* declare it as no-data"):
+        Scene.from_physical(data, "edges")
+    with pytest.raises(SceneError, match="fills .* of the pixels"):
+        Scene.from_physical(data, "edges", missing=data == data[10, 10, 0])
+    Scene.from_physical(data, "edges", missing=data == data[0, 0, 0])
+
+
+def test_saturated_or_dark_pixels_are_no_fill_value(rng):
+    data = rng.integers(0, 4096, (20, 20, 5))
+    data[:4], data[4:8] = 4095, 0
+    Scene.from_physical(data, "bright and dark")
+    data[10, 10] = 70000
+    data[11, 11, 0] = -70000
+    Scene.from_physical(data.astype(np.int32), "spikes")
 
 
 @pytest.mark.parametrize("data", [np.zeros((4, 4)), np.zeros((4, 0, 2)), np.zeros((2, 2, 2), complex)])
