@@ -71,17 +71,17 @@ DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "stud
 WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
 PEERS = code(
-    "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
+    "model/dictionary.py", "model/shifts.py", "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
     "denoisers/base.py", "denoisers/learned.py", "denoisers/tiling.py",
 )
 BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 
 
 def method_code(method):
-    """The code of a method: that of its kind, less what is only another method's."""
+    """The code of a method: that of its kind, less the denoisers and peers that are only another method's."""
     kind = METHODS[method].kind
     every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
-    return [path for path in every if Path(path).stem not in METHODS or Path(path).stem == method]
+    return [path for path in every if Path(path).stem not in {*METHODS} - {method} or path.startswith("decsc_core/model/")]
 
 
 def configured_weights(method):
@@ -101,15 +101,19 @@ def campaign_of(run):
     return config["campaign" if run in CAMPAIGN else "comparison"]
 
 
+def shelf(run):
+    """Where the weights of a run lie if they are published."""
+    return f"weights/{Path(campaign_of(run)).stem}/{run}.safetensors"
+
+
 def trained(run):
     """The weights of a run: published ones, or else those that `train_run` makes."""
-    published = f"weights/{Path(campaign_of(run)).stem}/{run}.safetensors"
-    return published if os.path.exists(published) else f"{RUNS}/trained/{run}/weights.safetensors"
+    return shelf(run) if os.path.exists(shelf(run)) else f"{RUNS}/trained/{run}/weights.safetensors"
 
 
 def begun_from(run):
     """The weights that the training of a run begins from; none for most."""
-    return [ancient(f"{RUNS}/trained/{start}/weights.safetensors")] if (start := RUN[run].get("start")) else []
+    return [f"{RUNS}/trained/{start}/weights.safetensors"] if (start := RUN[run].get("start")) else []
 
 
 def compared():
@@ -326,8 +330,21 @@ rule train:
         NOTEBOOK
 
 
+ruleorder: published_run > train_run
+
+
+rule published_run:
+    """A published network of a campaign, where the training of one that begins from it looks for it."""
+    input:
+        lambda wildcards: shelf(wildcards.run),
+    output:
+        f"{RUNS}/trained/{{run}}/weights.safetensors",
+    shell:
+        "cp {input:q} {output:q}"
+
+
 rule train_run:
-    """One network of a campaign. It is trained once: an edited file repeats only the runs that it changes."""
+    """One network of a campaign. It is trained once: an edited file repeats only the runs that it changes, and those that begin from them."""
     input:
         lambda wildcards: ancient(campaign_of(wildcards.run)),
         start=lambda wildcards: begun_from(wildcards.run),

@@ -62,6 +62,9 @@ case "${1:-}" in
         exit ;;
 esac
 
+# Jobs that run at once on this machine share its GPUs, which Snakemake does not count.
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU') || true
+limits=(--resources "gpu=$((gpus > 1 ? gpus : 1))")
 profile=quick
 cores=(--cores all)
 rest=()
@@ -70,6 +73,7 @@ while [[ $# -gt 0 ]]; do
         --profile) [[ $# -ge 2 ]] || fail "--profile needs a name"; profile=$2; shift 2 ;;
         --profile=*) profile=${1#*=}; shift ;;
         --cores | --cores=* | -c | -c[0-9]* | --jobs | --jobs=* | -j | -j[0-9]*) cores=(); rest+=("$1"); shift ;;
+        --executor | --executor=* | -e | -e[a-z]* | --resources | --resources=* | --res | --res=*) limits=(); rest+=("$1"); shift ;;
         *) rest+=("$1"); shift ;;
     esac
 done
@@ -77,6 +81,7 @@ done
 environment
 # Snakemake looks for work again after this span for every job that has ended, the default second even while all wait.
 cores+=(--max-jobs-per-timespan 6000/1m)
-# Jobs that were under way when a run was killed are done again.
-exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} --configfile "config/$profile.yaml" \
-    --rerun-triggers mtime params code input --rerun-incomplete
+# Jobs that were under way when a run was killed are done again. A file that has another date but its old content counts as
+# unchanged, networks included: up to 100 MB instead of 1 MB.
+exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} ${limits[@]+"${limits[@]}"} --configfile "config/$profile.yaml" \
+    --rerun-triggers mtime params code input --rerun-incomplete --max-checksum-file-size 100000000

@@ -95,6 +95,7 @@ def test_every_scene_of_the_catalogue_is_offered_those_for_testing_first():
         ({"dataset": "file"}, "type the path"),
         ({"case": "salt"}, "unknown noise case 'salt'"),
         ({"side": 0}, "side=0"),
+        ({"side": 10}, "chelsea: 10 x 10 pixels are too few, the scores need at least 11 x 11"),
         ({"level": -1}, "at least 0"),
     ],
 )
@@ -113,12 +114,17 @@ def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
         bench.path.value = path
         assert message in bench.status.value and "\n" not in bench.status.value and "decsc-error" in bench.status.value
         assert bench.clean is before and bench.version == version
+    small = tmp_path / "small.npy"
+    np.save(small, np.zeros((40, 10, 3), np.float32))
+    bench.path.value = str(small)
+    assert "small: 40 x 10 pixels are too few, the scores need at least 11 x 11" in bench.status.value
+    assert bench.clean is before and bench.version == version
     bench.path.value = file_of(tmp_path, 3, "other.npy")
     assert bench.status.value == "" and bench.clean.shape == (HEIGHT, WIDTH, 3)
 
 
 def test_a_file_that_changes_is_read_again(bench, tmp_path):
-    cube = np.zeros((4, 5, 3), np.float32)
+    cube = np.zeros((12, 13, 3), np.float32)
     np.save(tmp_path / "cube.npy", cube)
     os.utime(tmp_path / "cube.npy", (1, 1))
     bench.seed.value += 1
@@ -176,6 +182,8 @@ def test_a_scene_of_many_bands_is_seen_by_the_network_for_them(tmp_path):
     bench.path.value = spectrometer
     assert bench.weights.path == weights.shipped("decsc", bands=32) != weights.shipped("decsc")
     assert "Network, where one is used: decsc-small-remote." in bench.about.value
+    mamba = Bench("file", spectrometer, side=48, weights=weights.shipped("decsc-mamba"))
+    assert mamba._denoiser("decsc").weights.path == weights.shipped("decsc", bands=32), "of the other methods those for as many bands"
     bench.path.value = camera
     assert bench.weights.path == weights.shipped("decsc")
 

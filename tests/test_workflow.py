@@ -14,7 +14,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import torch
 
+from decsc_core import weights
+from decsc_core.denoisers import registry
+from decsc_core.networks.catalog import build, configure
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 from decsc_core.study.notebook import NotebookError, run
 
@@ -134,6 +138,35 @@ def test_the_graph_publishes_what_the_registry_lists(graph):
     assert declared == {name for artifact in ARTIFACTS for name in artifact.files}
 
 
+def imported(module: str, stop: tuple[str, ...]) -> set[str]:
+    """The files of the package that a module imports, with those that these import, but for what those of `stop` do."""
+    file = ROOT / module.replace(".", "/")
+    file = next((path for path in (file.with_suffix(".py"), file / "__init__.py") if path.is_file()), None)
+    if file is None:
+        return set()
+    found, todo = {str(file.relative_to(ROOT))}, []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and module not in stop and (node.module or "").startswith("decsc_core"):
+            todo += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+    return found.union(*(imported(name, (*stop, module)) for name in todo))
+
+
+def test_rows_depend_on_the_code_of_their_method(graph):
+    """All that its module imports, but for what only looks for it: the registry, what reads weights, the device."""
+    jobs = re.findall(r"^rule evaluate:\n    input: (.+)\n(?:    .+\n)*?    wildcards: .*method=(\S+)$", graph, re.M)
+    assert {method for _, method in jobs} >= {"noisy", "bm4d", "decsc"}
+    for inputs, method in jobs:
+        if method == "noisy":
+            continue
+        kind = registry.METHODS[method].kind
+        modules = {"equilibrium": ["denoisers.equilibrium"], "learned": ["denoisers.learned", f"networks.{method}"]}.get(kind)
+        modules = modules or [f"denoisers.{registry._CLASSES[method][0]}"]
+        needed = set().union(*(imported(f"decsc_core.{module}", ("decsc_core", "decsc_core.weights")) for module in modules))
+        looking = {"decsc_core/__init__.py", "decsc_core/denoisers/__init__.py", "decsc_core/denoisers/device.py", "decsc_core/networks/__init__.py",
+                   "decsc_core/denoisers/classical/__init__.py"}
+        assert needed - looking <= set(inputs.split(", ")), method
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_saves_what_the_registry_lists(notebook):
     """The kind of an artifact is told by the writer that the notebook calls and by whether it gives the numbers."""
@@ -178,10 +211,57 @@ def test_run_all_makes_a_notebook_once_and_reports_a_broken_one(copy, tiny):
 
 def test_a_training_waits_for_the_one_that_it_begins_from(copy, jobs):
     target = "runs/standard/trained/sst-paper-0/weights.safetensors"
+    (copy / "weights/comparison/sst-paper-0.safetensors").unlink()
     done = command("./run_all.sh", "--profile", "standard", "-n", target, cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
     assert jobs(done.stdout + done.stderr) == {"train_run": 2}
     assert re.findall(r"^ +output: runs/standard/trained/(\S+)/weights", done.stdout + done.stderr, re.M) == ["sst-paper-15-minutes", "sst-paper-0"]
+
+
+CHAIN = """
+parent: {method: qrnn3d, preset: tiny, dataset: photos, patches: 4, seed: 0}
+child: {method: qrnn3d, preset: tiny, dataset: photos, start: parent, patches: 4}
+"""
+
+
+def train_child(folder: Path, *words) -> str:
+    """Let the workflow make the network `child` of the quick profile; what Snakemake says."""
+    done = command("./run_all.sh", "--cores", 1, *words, "runs/quick/trained/child/weights.safetensors", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_edited_campaign_trains_its_run_and_those_that_begin_from_it_anew(copy, jobs):
+    file, folder = copy / "campaigns/ablation-quick.yaml", copy / "runs/quick/trained"
+    file.write_text(CHAIN)
+    assert jobs(train_child(copy)) == {"train_run": 2}
+    file.write_text(CHAIN.replace("seed: 0", "seed: 7"))
+    assert jobs(train_child(copy)) == {"train_run": 2}
+    parent, child = (weights.load(folder / run / "weights.safetensors") for run in ("parent", "child"))
+    assert parent.story["training"]["seed"] == 7 and child.story["ancestor"]["sha256"] == parent.sha256
+    assert (folder / "parent.old-1/checkpoint.pt").is_file() and (folder / "child.old-1/checkpoint.pt").is_file()
+
+    os.utime(parent.path)
+    file.write_text(f"{file.read_text()}\n")
+    assert "Nothing to be done" in train_child(copy), "dates alone train nothing anew"
+
+
+@pytest.mark.slow
+def test_a_training_begins_from_published_weights(copy, jobs):
+    (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
+    published = copy / "weights/ablation-quick/parent.safetensors"
+    published.parent.mkdir()
+    network = build(configure("qrnn3d", "tiny"), torch.Generator().manual_seed(3))
+    story = weights.load(ROOT / "weights/comparison/qrnn3d-0.safetensors").story
+    sha256 = weights.save(network, published, story)
+    assert jobs(train_child(copy)) == {"published_run": 1, "train_run": 1}
+    child = weights.load(copy / "runs/quick/trained/child/weights.safetensors")
+    assert child.story["ancestor"]["sha256"] == sha256
+    os.utime(published)
+    assert "train_run" not in train_child(copy), "dates alone train nothing anew"
+    weights.save(network, published, story | {"another": "training"})
+    assert jobs(train_child(copy, "-n")) == {"published_run": 1, "train_run": 1}
 
 
 def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy, jobs):
@@ -232,6 +312,27 @@ def test_a_wrong_profile_is_one_line(changed, message):
 def test_run_all_refuses_what_it_does_not_know(arguments, message):
     done = command("./run_all.sh", *arguments)
     assert done.returncode == 2 and done.stderr.strip() == message
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words", "limits"),
+    [
+        (2, ["-n"], "--resources gpu=2"),
+        (0, ["-n", "all"], "--resources gpu=1"),
+        (2, ["--resources", "gpu=5", "-n"], "--resources gpu=5"),
+        (2, ["--executor", "slurm", "-n"], ""),
+    ],
+)
+def test_no_more_trainings_at_once_than_gpus(gpus, words, limits, tmp_path):
+    """Stubs stand in for the two programs."""
+    listed = "".join(f"GPU {number}: NVIDIA H200 (UUID: GPU-{number})\\n" for number in range(gpus))
+    for name, script in (("nvidia-smi", f"printf '{listed}'"), ("snakemake", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    done = command("./run_all.sh", "--profile", "paper", *words, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"--resources \S+", done.stdout) == [limits] * bool(limits)
+    assert re.search(r"--resources \S+ (-n|--configfile)", done.stdout) or not limits, "or it would take a target as one more resource"
 
 
 def test_run_all_is_sound_bash_and_explains_itself():

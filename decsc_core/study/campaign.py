@@ -9,8 +9,11 @@ of DECSC with the other prior.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import yaml
 from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.study.provenance import device
-from decsc_core.study.train import RECIPES, TrainConfig, train
+from decsc_core.study.train import RECIPES, TrainConfig, train, unlike
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
 _NUMBERS = {field.name for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")} | {"patches"}
@@ -52,9 +55,14 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
-    """The runs that no other one begins from."""
+    """The runs that no other one begins from, less ablations: those that differ from one of their method above in the network alone."""
     begun = {Path(config.start).parent.name for config in runs.values() if config.start}
-    return [name for name in runs if name not in begun]
+    found: dict[str, TrainConfig] = {}
+    for name, config in runs.items():
+        alike = (other for other in found.values() if method_of(other.model) == method_of(config.model))
+        if name not in begun and not any(other == replace(config, model=other.model) for other in alike):
+            found[name] = config
+    return list(found)
 
 
 def difference(config: TrainConfig, story: dict) -> str:
@@ -75,13 +83,21 @@ def difference(config: TrainConfig, story: dict) -> str:
 def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool = True) -> None:
     """Train what is not trained yet, each run in the folder of its name inside `folder`.
 
+    A run that the file describes otherwise by now, or that began from weights that have changed, is trained anew; what was
+    there is set aside, under a name that ends in ``.old-1`` or a higher number, and that is told.
+
     Raises
     ------
-    FileExistsError, ValueError, RuntimeError
+    ValueError, RuntimeError
         As `decsc_core.study.train.train`.
     """
     for name, config in runs.items():
-        train(config, Path(folder) / name, resume=True, progress=progress)
+        place = Path(folder) / name
+        if os.environ.get("RANK", "0") == "0" and (what := unlike(place, config)):  # of several processes the first
+            aside = next(path for number in count(1) if not (path := place.with_name(f"{name}.old-{number}")).exists())
+            print(f"{place}: holds a run {what}; set aside as {aside.name}", file=sys.stderr)
+            place.rename(aside)
+        train(config, place, resume=True, progress=progress)
 
 
 def state(

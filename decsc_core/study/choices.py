@@ -210,7 +210,7 @@ def draw(curves: pd.DataFrame, by: Mapping[str, Sequence[str]], cap: int) -> Fig
         if mine["psnr"].mean().max() < best - LOWEST:
             below.append(in_words(choice))
             continue
-        look = {"color": f"C{number % 6}", "linestyle": ("-", "--")[number // 6], "linewidth": 2 if choice == AS_IS else 1}
+        look = {"color": f"C{number % 6}", "linestyle": ("-", "--", ":", "-.")[number // 6 % 4], "linewidth": 2 if choice == AS_IS else 1}
         psnr.plot(mine["psnr"].mean(), label=in_words(choice), **look)
         residual.plot(mine["residual"].median(), **look)
     if below:

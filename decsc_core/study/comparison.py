@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -121,7 +122,7 @@ def draw(
     on = [device(stories[names[0]]["environment"]).split(",")[0] for names in groups]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
-    looks = {where: {"color": colour, "marker": marker, "markersize": 3.5} for where, colour, marker in zip(dict.fromkeys(on), ("C0", "C2", "C3"), "oD^")}
+    looks = {where: {"color": colour, "marker": marker, "markersize": 3.5} for where, colour, marker in zip(dict.fromkeys(on), cycle(("C0", "C2", "C3", "C4")), cycle("oD^sv"))}
     figure, axes = plt.subplots(
         1, len(cases), figsize=(TEXT_WIDTH, 1.1 + 0.2 * len(order)), sharey=True, squeeze=False
     )

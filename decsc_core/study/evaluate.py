@@ -257,9 +257,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))
     try:
-        score_rows(**options)
+        rows = score_rows(**options)
     except ValueError as error:
         sys.exit(f"evaluate: {error}")
+    if others := sorted(set(rows["code"]) - {code_version()}):
+        name = f"{options['dataset']}-{options['case']}-{options['method']}.csv"
+        print(f"{name}: kept, computed by code {', '.join(others)}; remove it to compute it anew")
 
 
 if __name__ == "__main__":

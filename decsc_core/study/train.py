@@ -319,7 +319,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     Raises
     ------
     FileExistsError
-        If `folder` holds a run and `resume` is False, or one with another configuration.
+        If `folder` holds a run and `resume` is False, or one with another configuration or from other weights to start from.
     ValueError
         If the batch cannot be shared by the devices, a scene has too few pixels or other bands than the network, or the
         weights to start from cannot be used.
@@ -339,7 +339,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        write_text(folder / "config.json", json.dumps(config.to_json(), indent=1))
+        began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
+        write_text(folder / "config.json", json.dumps(config.to_json() | began, indent=1))
 
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -367,7 +368,9 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
         row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
         at.seconds, at.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
-        finished = at.step >= config.steps if config.steps else fabric.broadcast(at.seconds) >= config.minutes * 60
+        if config.minutes:  # one clock for all processes
+            at.seconds = fabric.broadcast(at.seconds)
+        finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
         if at.step % config.validate_every == 0 or finished:
             module.eval()
             score = validate(model, pairs, fabric.device)
@@ -459,18 +462,31 @@ def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
 
 def _finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
     """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run."""
-    path = folder / "config.json"
-    if not path.exists():
+    if not (folder / "config.json").exists():
         return False
     if not resume:
         raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
+    if what := unlike(folder, config):
+        raise FileExistsError(f"{folder}: holds a run {what}; choose another folder")
+    return (folder / "weights.safetensors").exists()
+
+
+def unlike(folder: Path, config: TrainConfig) -> str:
+    """What tells the run in `folder` from that of a configuration, in a few words; empty if nothing, or if there is none."""
+    path = folder / "config.json"
+    if not path.exists():
+        return ""
     try:
-        same = TrainConfig.from_json(json.loads(path.read_text())) == config
+        told = dict(json.loads(path.read_text()))
+        began = told.pop("start_sha256", None)
+        same = TrainConfig.from_json(told) == config
     except (TypeError, ValueError):
         same = False
     if not same:
-        raise FileExistsError(f"{folder}: holds a run with another configuration; choose another folder")
-    return (folder / "weights.safetensors").exists()
+        return "with another configuration"
+    if began and Path(config.start).exists() and weights.file_sha256(config.start) != began:
+        return f"that began from other weights than {config.start} has"
+    return ""
 
 
 class _Mixed(MixedPrecision):

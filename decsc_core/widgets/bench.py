@@ -299,7 +299,7 @@ class Bench(widgets.VBox):
         """The method, with the spread over shifts if it has any."""
         own = {"weights": self.weights.path} if method == self.method else {}
         spread = {"spread": True} if METHODS[method].kind == "equilibrium" else {}
-        return make(method, **own, **spread)
+        return make(method, **own, **spread, bands=self.clean.shape[2])
 
     def _set_names(self) -> None:
         """Offer the scenes of the data set, those for testing first; none if it is not on this machine."""
@@ -353,11 +353,14 @@ class Bench(widgets.VBox):
         with self.status.busy("Loading"):
             whole = self._whole_scene()
             scene = Scene(centre(whole.cube, self.side.value), whole.name, whole.wavelengths)
+            height, width, bands = scene.cube.shape
+            if min(height, width) < metrics.SSIM_WINDOW:
+                least = f"{metrics.SSIM_WINDOW} x {metrics.SSIM_WINDOW}"
+                raise SceneError(f"{scene.name}: {height} x {width} pixels are too few, the scores need at least {least}")
             noisy = noisy_cube(scene, self.case.value, self.seed.value, self.level.value)
         self.name, self.clean, self.noisy, self.wavelengths = scene.name, scene.cube, noisy, scene.wavelengths
         self._results: dict[str, Result] = {}
         self._traces: dict[tuple, Trace] = {}
-        height, width, bands = scene.cube.shape
         told = "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value)
         self.about.value = (
             f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, "

@@ -85,6 +85,29 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
     assert (after["state"] == "finished").all() and (after["validation"] > 5).all() and (after["residual"] < 1).all()
 
 
+def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_path, capsys):
+    """What was there is set aside, and told."""
+    folder = tmp_path / "runs"
+    campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+    before = {name: (folder / name / "weights.safetensors").read_bytes() for name in ("first", "second")}
+    assert capsys.readouterr().err == ""
+    file.write_text(RUNS.replace("preset: tiny, patches", "preset: tiny, seed: 7, patches"))
+    runs = campaign.read(file, folder)
+    campaign.carry_out(runs, folder, progress=False)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{folder / 'first'}: holds a run with another configuration; set aside as first.old-1",
+        f"{folder / 'second'}: holds a run that began from other weights than {folder / 'first' / 'weights.safetensors'} has; set aside as second.old-1",
+    ]
+    assert {name: (folder / f"{name}.old-1" / "weights.safetensors").read_bytes() for name in before} == before
+    first, second = (weights.load(folder / name / "weights.safetensors") for name in runs)
+    assert first.story["training"]["seed"] == 7 and second.story["ancestor"]["sha256"] == first.sha256
+    campaign.carry_out(runs, folder, progress=False)
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "first.old-1", "second", "second.old-1"], "once"
+    file.write_text(RUNS)
+    campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+    assert (folder / "first.old-2").is_dir() and (folder / "second.old-2").is_dir()
+
+
 def test_weights_tell_what_their_folders_did(file, tmp_path):
     """Also of the run that they began from, whose folder is gone and which is not published itself."""
     folder, shelf = tmp_path / "runs", tmp_path / "shelf.safetensors"
@@ -106,6 +129,16 @@ def test_weights_tell_what_their_folders_did(file, tmp_path):
 
 def test_a_run_that_another_one_begins_from_is_not_the_last(file, tmp_path):
     assert campaign.last(campaign.read(file, tmp_path)) == ["second"]
+
+
+def test_runs_that_differ_from_one_above_in_the_network_alone_are_no_methods(file, tmp_path):
+    """In the paper's own experiment the ablations stand with the other networks, which are compared."""
+    folder = Path(__file__).parents[2] / "campaigns"
+    assert campaign.last(campaign.read(folder / "paper.yaml", tmp_path)) == [
+        "complete", "decsc-mamba", "sst", "trq3d", "sert", "t3sc", "mtsnnpp", "qrnn3d", "hsdt"
+    ]
+    runs = campaign.read(folder / "comparison.yaml", tmp_path)
+    assert campaign.last(runs) == [name for name in runs if not name.endswith("-minutes")], "here all are methods"
 
 
 def test_nothing_has_begun_before_it_begins(file, tmp_path):

@@ -121,6 +121,13 @@ def test_the_figure_has_a_line_a_choice(curves):
     assert len(residual.lines) == 4
 
 
+def test_the_figure_tells_more_than_twelve_choices_apart(curves):
+    by = {"as it is": ["complete-0"]} | {f"ridge = {number}": ["released"] for number in range(1, 14)}
+    figure = choices.draw(curves, by, 1)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines[:14]}
+    assert len(looks) == 14 and len(figure.legends[0].get_texts()) == 14
+
+
 def test_the_figure_only_names_what_is_below_its_axis(curves):
     by = {choice: NAMES[choice] for choice in list(NAMES)[:2]} | {"evaluations = 4 to 12": ["deep"], "train_shifts = 3": ["copies"]}
     bad = curves[curves["run"] == "released"]

@@ -100,6 +100,15 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
     ) in comparison.describe(traced, untrained)
 
 
+def test_the_figure_tells_five_devices_apart(runs, rows, stories, untrained):
+    names = [f"qrnn3d-{number}" for number in range(5)]
+    every = pd.concat([rows[rows["run"] == "qrnn3d-0"].assign(run=name) for name in names])
+    told = {name: stories["qrnn3d-0"] | {"environment": {"device": f"GPU {name}"}} for name in names}
+    figure = comparison.draw([[name] for name in names], every, told, dict.fromkeys(names, runs["qrnn3d-0"]), untrained)
+    looks = {(line.get_color(), line.get_marker()) for line in figure.legends[0].get_lines()[:5]}
+    assert len(looks) == 5 and "C1" not in {colour for colour, _ in looks}, "that is the best without training"
+
+
 def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs, rows, with_gpu, stories, untrained):
     figure = comparison.draw(GROUPS, pd.concat([rows, with_gpu]), stories, runs, untrained)
     gauss, mixture = figure.axes

@@ -194,6 +194,16 @@ def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair, gain, conve
     np.testing.assert_allclose(table["change"], table["psnr"] - table["psnr"][1], atol=1e-9)
 
 
+def test_deeper_follows_no_more_copies_than_memory_allows(scene):
+    """Of the paper's 49 the first nine of those that `spread_shifts` gives."""
+    model = DECSC(preset("tiny", bands=BANDS, stride=4, shifts=16), torch.Generator().manual_seed(0)).eval()
+    curves, table = convergence.deeper(model, [scene], "gauss-55", 3, depths=(3,))
+    assert set(table["copies"]) == {convergence.MOST_COPIES} and convergence.MOST_COPIES == 9
+    noisy = noisy_cube(scene, "gauss-55", 3)
+    expected, _ = convergence.trace(model, scene.cube, noisy, "anderson", shifts=9, evaluations=model.config.solver.max_iter)
+    pd.testing.assert_frame_equal(curves.drop(columns="scene"), expected)
+
+
 def test_the_verdict_counts_scenes_and_copies_and_names_the_largest_change():
     table = pd.DataFrame({
         "scene": ["a", "a", "b", "b"], "evaluations": [20, 100] * 2, "change": [0, 0.01, 0, -0.3], "copies": 9,

@@ -189,6 +189,15 @@ def test_as_a_program(tmp_path):
     assert missing.stderr.startswith("evaluate: CAVE") and missing.stderr.count("\n") == 1
 
 
+def test_rows_that_other_code_computed_are_kept_and_told(tmp_path, scenes, halving, monkeypatch, capsys):
+    words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path)]
+    for version, told in (("before", ""), ("before", ""), ("after", "photos-corr-decsc.csv: kept, computed by code before; remove it to compute it anew")):
+        monkeypatch.setattr(evaluate, "code_version", lambda version=version: version)
+        evaluate.main(words)
+        assert [line for line in capsys.readouterr().out.splitlines() if "kept" in line] == [told] * bool(told)
+    assert len(halving) == 2
+
+
 def test_only_the_centre_is_evaluated_if_asked(tmp_path, scenes, halving):
     rows = score(tmp_path, crop=16)
     assert [noisy.shape for noisy in halving] == [(16, 16, 31)] * 2

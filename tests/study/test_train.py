@@ -298,6 +298,20 @@ def test_minutes_count_over_resumed_parts(tmp_path, monkeypatch):
     assert log[3]["seconds"] > 59.9 and log[-1]["seconds"] >= 60
 
 
+def test_the_first_process_s_clock_decides_of_the_learning_rate_and_the_end(tmp_path, monkeypatch):
+    """As on several devices, where the clocks of the others differ."""
+    clock = iter([0.5, 31.0, 59.0, 60.0])
+    broadcast = module.Fabric.broadcast
+    monkeypatch.setattr(
+        module.Fabric, "broadcast",
+        lambda self, sent, src=0: next(clock) if isinstance(sent, float) else broadcast(self, sent, src),
+    )
+    train(config(steps=None, minutes=1, validate_every=1000, schedule=halved(1)), tmp_path / "run", progress=False)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in log] == [0.5, 31, 59, 60]
+    assert [row["learning_rate"] for row in log] == [3e-3, 3e-3, 1.5e-3, 1.5e-3]
+
+
 # Resuming
 
 
@@ -581,6 +595,27 @@ def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, f
         torch.testing.assert_close(after.model.state_dict()[name], tensor, rtol=0, atol=1e-8)
     assert after.story["ancestor"] == {"sha256": before.sha256, "story": before.story}
     assert after.story["training"]["start"] == "weights.safetensors" and str(finished) not in json.dumps(after.story)
+
+
+def test_a_run_goes_on_only_with_the_weights_that_it_began_from(tmp_path, finished, monkeypatch):
+    start, folder = tmp_path / "start.safetensors", tmp_path / "run"
+    shutil.copy(finished / "weights.safetensors", start)
+    made, refusal = config(start=str(start)), f"run: holds a run that began from other weights than {start} has; choose another folder$"
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(made, folder, progress=False)
+    shutil.copy(train(config(seed=1), tmp_path / "other", progress=False), start)
+    with pytest.raises(FileExistsError, match=refusal):
+        train(made, folder, resume=True, progress=False)
+    shutil.copy(finished / "weights.safetensors", start)
+    done = weights.load(train(made, folder, resume=True, progress=False))
+    assert done.story["ancestor"]["sha256"] == weights.file_sha256(start)
+    shutil.copy(tmp_path / "other" / "weights.safetensors", start)
+    with pytest.raises(FileExistsError, match=refusal):
+        train(made, folder, resume=True, progress=False)
+    start.unlink()
+    assert train(made, folder, resume=True, progress=False) == done.path, "a finished run needs its start no more"
 
 
 def test_a_run_from_before_a_field_came_is_resumed(tmp_path, finished):
