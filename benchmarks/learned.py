@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -78,14 +77,16 @@ def main() -> None:
     parser.add_argument("--step", action="store_true", help="also time a training step at 64 x 64")
     parser.add_argument("--out", help="also write the table as JSON")
     options = parser.parse_args()
+    if min(options.repeats, *options.sides) < 1:
+        parser.error("--repeats and --sides must be at least 1")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     rows = []
     for method in options.methods:
         rows.append(measure(method, options.sides, options.repeats, options.step))
         print(f"{method}: {rows[-1]}", flush=True)
-    table = pd.DataFrame(rows).replace({None: np.nan})
-    print(table.to_markdown(index=False, floatfmt=",.4g", missingval="–"))
+    frame = pd.DataFrame(rows).astype(object)
+    print(frame.where(frame.notna(), None).to_markdown(index=False, floatfmt=",.4g", missingval="–"))
     if options.out:
         write_text(options.out, json.dumps(rows, indent=1))
 

@@ -68,7 +68,8 @@ def main() -> None:
     for method in asked.methods:
         rows.append(measure(method, asked.preset, asked.batch, asked.steps))
         print(rows[-1], flush=True)
-    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=",.4g", missingval="–"))
+    frame = pd.DataFrame(rows).astype(object)
+    print(frame.where(frame.notna(), None).to_markdown(index=False, floatfmt=",.4g", missingval="–"))
     if asked.out:
         write_text(asked.out, json.dumps(rows, indent=1) + "\n")
 

@@ -71,12 +71,12 @@ def solve(f: Map, z0: Tensor, method: str = "anderson", *, rel_tol: float = 1e-3
     z0 : (N, d) float32 or float64, on any device.
     method : "picard" repeats f; "anderson" mixes the last points by Eqs. (15)-(16); "broyden" is the good Broyden
         method on f(z) - z, starting from a Picard step.
-    rel_tol : tolerance on ||f(z) - z|| / (1e-5 + ||f(z)||).
+    rel_tol : tolerance on ||f(z) - z|| / (1e-5 + ||f(z)||), at least 0.
     max_iter : most evaluations of f.
     memory : points that Anderson mixes, or updates after which Broyden starts afresh; both hold 2 * memory states.
-    mixing : beta of Eq. (15); for the other methods the fraction of each step that is taken.
-    ridge : Anderson only, added to the diagonal of G'G in Eq. (16). A sample whose mixing system is singular all the
-        same takes a plain step.
+    mixing : beta of Eq. (15), above 0; for the other methods the fraction of each step that is taken.
+    ridge : Anderson only, at least 0, added to the diagonal of G'G in Eq. (16). A sample whose mixing system is
+        singular all the same takes a plain step.
     ridge_mode : "relative" multiplies the ridge by the mean diagonal of G'G, so that it keeps its meaning as the
         residuals shrink; "absolute" takes it as it is.
     stop : "sample" stops each sample by its own residual, so nothing depends on batch mates. "batch" is the rule of
@@ -88,7 +88,7 @@ def solve(f: Map, z0: Tensor, method: str = "anderson", *, rel_tol: float = 1e-3
     ------
     ValueError : an argument is out of range, z0 is not a finite floating (N, d), or f changes the shape.
     """
-    _check(z0, method, max_iter, memory, ridge_mode, stop)
+    _check(z0, method, rel_tol, max_iter, memory, mixing, ridge, ridge_mode, stop)
     memory = min(memory, max_iter)
     if method == "anderson":
         next_point = _Anderson(z0, memory, mixing, ridge, ridge_mode == "relative")
@@ -146,12 +146,18 @@ def phantom(f: Map, z: Tensor, dampings: Sequence[float] = PAPER_DAMPINGS) -> Te
     ----------
     f : maps (N, d) to (N, d).
     z : (N, d), from `solve`.
-    dampings : one number in (0, 1] per evaluation, e.g. `PAPER_DAMPINGS`, `RELEASED_DAMPINGS`.
+    dampings : one number in (0, 1] per evaluation, at least one, e.g. `PAPER_DAMPINGS`, `RELEASED_DAMPINGS`.
 
     Returns
     -------
     (N, d), differentiable with respect to whatever f depends on.
+
+    Raises
+    ------
+    ValueError : there are no dampings, or one is out of range.
     """
+    if not len(dampings) or not all(0 < damping <= 1 for damping in dampings):
+        raise ValueError(f"dampings must hold at least one number, each above 0 and at most 1, got {dampings}")
     z = z.detach()
     for damping in dampings:
         z = (1 - damping) * z + damping * f(z)
@@ -164,7 +170,8 @@ def implicit(f: Map, z: Tensor, **adjoint: object) -> Tensor:
     The value is f(z), evaluated once with gradient. Backward, a gradient v becomes the solution of g = v + J'g, with J
     the Jacobian of f at z, before it goes on to the parameters: exact where z is a fixed point, up to the tolerance.
     The equation is solved by `solve` for v scaled to norm 1 per sample, because its tolerance is absolute for small
-    vectors. A RuntimeWarning tells if that does not converge. Second derivatives are not available.
+    vectors. A RuntimeWarning tells if that does not converge. A gradient that is not finite, as a GradScaler provokes
+    at times, goes on as it is. Second derivatives are not available.
 
     Parameters
     ----------
@@ -177,7 +184,7 @@ def implicit(f: Map, z: Tensor, **adjoint: object) -> Tensor:
     (N, d), differentiable with respect to whatever f depends on.
     """
     z = z.detach().requires_grad_()
-    fz = f(z)
+    fz = f(z).to(z.dtype)
     return _ImplicitGradient.apply(fz, z, {"rel_tol": 1e-5, "max_iter": 100} | adjoint) if fz.requires_grad else fz
 
 
@@ -335,6 +342,8 @@ class _ImplicitGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, v: Tensor) -> tuple[Tensor, None, None]:
+        if not v.isfinite().all():
+            return v, None, None
         fz, z = ctx.saved_tensors
         scale = _norms(v)
         unit = v / scale.clamp_min(torch.finfo(v.dtype).tiny)
@@ -364,7 +373,8 @@ def _relative_residual(g: Tensor, fz: Tensor, stop: str) -> Tensor:
     return residual.nan_to_num(nan=torch.inf, posinf=torch.inf).expand(len(g))
 
 
-def _check(z0: Tensor, method: str, max_iter: int, memory: int, ridge_mode: str, stop: str) -> None:
+def _check(z0: Tensor, method: str, rel_tol: float, max_iter: int, memory: int, mixing: float, ridge: float,
+           ridge_mode: str, stop: str) -> None:
     """Raise ValueError for the first argument of `solve` that is out of range."""
     for name, value, *allowed in (("method", method, "picard", "anderson", "broyden"),
                                   ("ridge_mode", ridge_mode, "relative", "absolute"),
@@ -380,3 +390,8 @@ def _check(z0: Tensor, method: str, max_iter: int, memory: int, ridge_mode: str,
         raise ValueError(f"max_iter must be at least {least} with stop={stop!r}, got {max_iter}")
     if memory < 1:
         raise ValueError(f"memory must be at least 1, got {memory}")
+    if not 0 < mixing < torch.inf:
+        raise ValueError(f"mixing must be a number above 0, got {mixing}")
+    for name, value in (("rel_tol", rel_tol), ("ridge", ridge)):
+        if not 0 <= value < torch.inf:
+            raise ValueError(f"{name} must be a number of at least 0, got {value}")

@@ -20,7 +20,7 @@ from torch import nn
 
 from decsc_core.atomic import write_whole
 from decsc_core.model import official as official_decsc
-from decsc_core.networks.catalog import LEARNED, PRIORS, build, method_of, module_of, restore
+from decsc_core.networks.catalog import LEARNED, PRIORS, SIZES, build, method_of, module_of, restore, sizes
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Folder of the weights that come with the package."""
@@ -134,30 +134,41 @@ def shipped(method: str, preset: str | None = None, bands: int | None = None) ->
     Raises
     ------
     WeightsError
-        If there are none.
+        If there are none, or no such method or preset.
     """
-    wanted = [preset] if preset else ["paper", "small", "tiny"]
+    if method not in LEARNED:
+        raise WeightsError(f"{method!r} is no learned method; choose one of {', '.join(LEARNED)}")
+    if preset and preset not in sizes(method):
+        raise WeightsError(f"preset {preset!r} of {method!r} does not exist; choose one of {', '.join(sizes(method))}")
     remote = bands is not None and bands > CAMERA_BANDS
-    for size in wanted:
-        found = sorted(SHIPPED.glob(f"{method}-{size}-*.safetensors"), key=lambda path: (path.stem.endswith("-remote") != remote, path))
+    for size in [preset] if preset else SIZES:
+        found = [path for path in SHIPPED.glob("*.safetensors") if _preset(method, path) == size]
         if found:
-            return found[0]
+            return min(found, key=lambda path: (path.stem.endswith("-remote") != remote, path))
     there = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors"))) or "none"
     size = f" of preset {preset!r}" if preset else ""
     raise WeightsError(f"no weights{size} come with the package for {method!r} (there: {there}); train some with decsc train")
+
+
+def _preset(method: str, path: Path) -> str | None:
+    """The preset in the name METHOD-PRESET-CASE of shipped weights, the longest that fits; None for another method's."""
+    rest = path.stem.removeprefix(f"{method}-")
+    return max((size for size in sizes(method) if rest.startswith(f"{size}-")), key=len, default=None)
 
 
 def load_official(method: str, path: Path | str, **changes) -> nn.Module:
     """The network of an officially released checkpoint: a pickled dict with the state dict in `net` or `state_dict`, or bare.
 
     What the tensors tell (widths, depths, atoms, bands) is read from them; `changes` sets any other field of the
-    configuration, as DECSC's strides, which are not in its file.
+    configuration, as DECSC's stride, which is not in its file and the release's 7 unless given.
 
     Raises
     ------
     WeightsError
         If there is no such method, the file is missing, cannot be read with ``torch.load(weights_only=True)``, or is no
         checkpoint of the method.
+    TypeError, ValueError
+        If `changes` names no field, or one is out of range.
     """
     path = Path(path)
     if method not in LEARNED:
@@ -185,14 +196,14 @@ def from_official_state(method: str, state: dict[str, torch.Tensor], source: Pat
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     official = official_decsc if method in PRIORS else module_of(method)
     try:
-        config = replace(official.config_of(state), **changes)
-        own = official.from_official(state)
+        config, own = official.config_of(state), official.from_official(state)
     except KeyError as error:
         raise WeightsError(f"{source}: no {error}; not an official checkpoint of {method}") from None
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise WeightsError(f"{source}: not an official checkpoint of {method} ({error})") from None
     if method_of(config) != method:
         raise WeightsError(f"{source}: a checkpoint of {method_of(config)}, not of {method}")
+    config = official_decsc.changed(config, **changes) if method in PRIORS else replace(config, **changes)
     return _build(config, own, source)
 
 

@@ -154,6 +154,27 @@ def test_patches_a_second_are_those_of_the_training(tmp_path):
     assert "| HSDT" in done.stdout
 
 
+@pytest.mark.parametrize("script", ["learned.py", "throughput.py"])
+def test_numbers_that_a_row_lacks_are_dashes(script, monkeypatch, capsys):
+    """As those of MTSNN++, which has no official code, and of DECSC, whose training is not replayed."""
+    main = runpy.run_path(str(SCRIPTS / script))["main"]
+    rows = {"mtsnnpp": {"method": "MTSNN++", "official": None}, "hsdt": {"method": "HSDT", "official": 1.5, "faster": 2.25}}
+    monkeypatch.setitem(main.__globals__, "measure", lambda method, *_: rows[method])
+    monkeypatch.setattr(sys, "argv", [script, "--methods", "mtsnnpp", "hsdt"])
+    main()
+    first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-2:])
+    assert first == ["MTSNN++", "–", "–"] and second == ["HSDT", "1.5", "2.25"]
+
+
+@pytest.mark.parametrize("option", ["--repeats", "--sides"])
+def test_networks_with_nothing_to_measure_are_refused(option, monkeypatch, capsys):
+    main = runpy.run_path(str(SCRIPTS / "learned.py"))["main"]
+    monkeypatch.setattr(sys, "argv", ["learned.py", option, "0"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.endswith("error: --repeats and --sides must be at least 1\n")
+
+
 @pytest.mark.parametrize("option", [("--steps", "3"), ("--batch", "0")])
 def test_trainings_with_nothing_to_count_are_refused(option):
     done = command("throughput.py", *option)

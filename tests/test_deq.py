@@ -271,6 +271,14 @@ def test_stop_batch_never_takes_the_first_two_points():
     ({"max_iter": 0}, "max_iter must be at least 1"),
     ({"max_iter": 2, "stop": "batch"}, "max_iter must be at least 3"),
     ({"memory": 0}, "memory must be at least 1"),
+    ({"mixing": 0}, "mixing must be a number above 0, got 0"),
+    ({"mixing": -3.0}, "mixing must be a number above 0, got -3.0"),
+    ({"mixing": float("nan")}, "mixing must be a number above 0, got nan"),
+    ({"rel_tol": -1.0}, "rel_tol must be a number of at least 0, got -1.0"),
+    ({"rel_tol": float("nan")}, "rel_tol must be a number of at least 0, got nan"),
+    ({"rel_tol": float("inf")}, "rel_tol must be a number of at least 0, got inf"),
+    ({"ridge": -1.0}, "ridge must be a number of at least 0, got -1.0"),
+    ({"ridge": float("nan")}, "ridge must be a number of at least 0, got nan"),
     ({"z0": torch.zeros(3)}, r"z0 must be \(N, d\)"),
     ({"z0": torch.zeros(3, 2, dtype=torch.float16)}, "float32 or float64"),
     ({"z0": torch.full((1, 2), torch.nan)}, "z0 must be finite"),
@@ -412,6 +420,33 @@ def test_implicit_without_gradient_is_one_evaluation():
     constant = implicit(lambda z: theta[:6].expand(3, 6), z)
     gradient, = torch.autograd.grad(constant.sum(), theta)
     assert gradient[:6].tolist() == [3.0] * 6
+
+
+def test_a_gradient_scaler_skips_the_step_of_an_overflow():
+    """The scaled loss overflows; what comes back is not finite, so the scaler takes no step and halves its scale."""
+    f, theta, weight = layer()
+    z, before = fixed_point(f, theta), theta.detach().clone()
+    optimizer, scaler = torch.optim.SGD([theta], lr=1.0), torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    for scale in (2.0**39, 2.0**38):
+        scaler.scale((1e300 * weight * implicit(lambda z: f(z, theta), z)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(theta, before) and scaler.get_scale() == scale
+        optimizer.zero_grad()
+
+
+def test_implicit_of_a_map_in_half_precision_keeps_the_state_in_full():
+    slope, z = torch.full((1,), 0.5, requires_grad=True), torch.full((2, 3), 2.0)
+    value = implicit(lambda z: (slope * z + 1).bfloat16(), z, rel_tol=1e-2)
+    assert value.dtype == z.dtype and (value == 2).all()
+    value.sum().backward()
+    assert slope.grad.item() == pytest.approx(6 * 2 / (1 - 0.5), rel=0.05)
+
+
+@pytest.mark.parametrize("dampings", [(), (0.0,), (1.0, 1.1), (float("nan"),)])
+def test_dampings_out_of_range_are_refused(dampings):
+    with pytest.raises(ValueError, match="dampings must hold at least one number, each above 0 and at most 1, got"):
+        phantom(lambda z: z / 2, torch.ones(1, 2), dampings)
 
 
 def test_phantom_of_ones_is_autograd_through_the_last_steps():

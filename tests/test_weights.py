@@ -172,6 +172,22 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
         weights.shipped("decsc", "paper")
 
 
+def test_shipped_weights_of_another_preset_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    for stem in ("hsdt-paper-s-all", "hsdt-small-all", "decsc-small-all"):
+        (tmp_path / f"{stem}.safetensors").touch()
+    assert weights.shipped("hsdt", "paper-s").stem == "hsdt-paper-s-all"
+    assert weights.shipped("hsdt").stem == "hsdt-small-all"
+    with pytest.raises(WeightsError, match="^no weights of preset 'paper' come with the package for 'hsdt'"):
+        weights.shipped("hsdt", "paper")
+    for preset in ("s*", "mall", "paper-s"):
+        with pytest.raises(WeightsError) as error:
+            make("decsc", preset=preset)
+        assert str(error.value) == f"preset {preset!r} of 'decsc' does not exist; choose one of paper, small, tiny"
+    with pytest.raises(WeightsError, match="^'bm4d' is no learned method; choose one of decsc, decsc-mamba, sst"):
+        weights.shipped("bm4d")
+
+
 # Released checkpoints
 
 GOLDEN = {"sst": "sst", "sert": "sert", "trq3dnet": "trq3d", "t3sc": "t3sc", "t3sc_beta": "t3sc", "qrnn3d": "qrnn3d",
@@ -258,6 +274,41 @@ def test_a_released_checkpoint_becomes_a_network(official, prefix, wrapped, tmp_
     }
     for released, ours in pairs.items():
         assert torch.equal(own[ours].flatten(), official[released].flatten())
+
+
+@pytest.mark.parametrize("stride, shifts", [(4, 16), (7, 49), (9, 49)])
+def test_the_stride_of_a_released_checkpoint_can_be_given(official, stride, shifts):
+    """All its shifts are averaged, but no more than by the release."""
+    config = weights.from_official_state(method_of(official), official, stride=stride).config
+    assert (config.stride, config.shifts, config.train_shifts) == (stride, shifts, shifts)
+    config = weights.from_official_state(method_of(official), official, stride=stride, shifts=2).config
+    assert (config.shifts, config.train_shifts) == (2, shifts)
+
+
+def test_a_checkpoint_with_smaller_atoms_than_the_releases_stride(official):
+    small = {key: t[..., :5, :5] if t.shape[-2:] == (9, 9) else t for key, t in official.items()}
+    config = weights.from_official_state(method_of(official), small, stride=3).config
+    assert (config.kernel, config.stride, config.shifts) == (5, 3, 9)
+    with pytest.raises(ValueError, match="^stride=7 must lie between 1 and the kernel side 5"):
+        from_official_state(small)
+
+
+@pytest.mark.parametrize("changes, kind, message", [
+    ({"strides": 4}, TypeError, "strides"),
+    ({"stride": 10}, ValueError, "^stride=10 must lie between 1 and the kernel side 9"),
+    ({"stride": 4, "shifts": 17}, ValueError, r"^shifts=17 must lie between 1 and stride\^2 = 16$"),
+    ({"gradient": "none"}, ValueError, "^gradient='none'; choose one of"),
+])
+def test_a_mistake_of_the_caller_is_not_blamed_on_the_checkpoint(official, changes, kind, message):
+    with pytest.raises(kind, match=message) as error:
+        weights.from_official_state(method_of(official), official, **changes)
+    assert not isinstance(error.value, WeightsError) and "checkpoint" not in str(error.value)
+
+
+def test_fields_of_a_released_peer_can_be_changed(shared):
+    state = released(shared, "sst")
+    with pytest.raises(TypeError, match="strides"):
+        weights.from_official_state("sst", state, strides=4)
 
 
 def method_of(state: dict[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 
@@ -23,7 +24,8 @@ class Record:
     iterations : int
         Steps taken.
     converged : bool or None
-        Whether the stopping rule was met before the steps ran out; None for a method that takes a fixed number of steps.
+        Whether the stopping rule was met before the steps ran out; None where the number of steps is fixed, though a rule
+        may end them early.
     """
 
     residuals: list[float]
@@ -66,7 +68,7 @@ class Denoiser(ABC):
     kind : str
         ``equilibrium``, ``learned``, ``model-driven`` or ``band-wise``.
     params : int
-        Learnable parameters of the paper-size network; 0 if nothing is learned.
+        Learnable parameters of its network; 0 if nothing is learned.
     """
 
     name: str
@@ -79,7 +81,8 @@ class Denoiser(ABC):
         Parameters
         ----------
         noisy : array, shape (H, W, B)
-            Finite real numbers, nominally in [0, 1]; never changed.
+            Finite real numbers, nominally in [0, 1]; never changed. A UserWarning tells of one that looks like physical
+            units, for which most methods are not made.
         progress : bool
             Show a progress bar.
 
@@ -95,6 +98,7 @@ class Denoiser(ABC):
             If the method returned a cube of another shape or with values that are not finite.
         """
         cube = check_cube(noisy)
+        _warn_of_units(cube)
         estimate = self._denoise(cube, progress)
         with np.errstate(over="ignore"):
             estimate = replace(estimate, cube=np.asarray(estimate.cube, dtype=np.float32))
@@ -108,6 +112,18 @@ class Denoiser(ABC):
     @abstractmethod
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         """Return the estimate for a checked float32 cube (H, W, B) that this method may overwrite."""
+
+
+def _warn_of_units(cube: np.ndarray) -> None:
+    """Warn the caller of a denoiser if `scenes` would not take the values of a cube for [0, 1] data."""
+    from decsc_core.scenes.scene import REFLECTANCE_LIKE  # here, for it loads every library that reads files
+
+    low, high = np.percentile(cube, [5, 95])
+    if low < REFLECTANCE_LIKE[0] or high > REFLECTANCE_LIKE[1]:
+        warnings.warn(
+            f"the cube looks like physical units, its values are mostly {low:.3g} to {high:.3g}; most methods are made for "
+            "[0, 1]: read it with scenes.read or use Scene.from_physical", UserWarning, stacklevel=3,
+        )
 
 
 def check_cube(cube: np.ndarray) -> np.ndarray:

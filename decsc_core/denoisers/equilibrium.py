@@ -27,7 +27,8 @@ class Equilibrium(Denoiser):
     other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
     are extended by reflection. Fixed points are found for each tile, window and shift on its own. Where what an estimate leaves
     over shows impulses, stripes or dead columns, they are cut down and the tile is denoised again, up to `gross.PASSES` times
-    in all; Gaussian noise takes one pass.
+    in all; Gaussian noise takes one pass. An image of a single pixel, which tells nothing of its noise, comes back as it is from
+    a network with a `misfit`, as those of the package are.
 
     Parameters
     ----------
@@ -83,9 +84,9 @@ class Equilibrium(Denoiser):
                 total[where] += blend * estimate
                 spread[where] += blend * deviation
                 weight[where] += blend
-                records += passes
+                records += [record for record in passes if record]
         total /= weight
-        return Estimate(total[..., :bands], records, (spread / weight)[..., :bands] if self.spread else None)
+        return Estimate(total[..., :bands], records or None, (spread / weight)[..., :bands] if self.spread else None)
 
     @torch.no_grad()
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
@@ -139,7 +140,7 @@ def _largest_tile(model: DECSC, memory: int) -> int:
 
 
 def _record(outputs: list[Output]) -> Record | None:
-    """The worst copy's residual at each evaluation, the most evaluations, whether all converged."""
+    """The worst copy's residual at each evaluation, the most evaluations, whether all converged; None if nothing was solved."""
     solutions = [output.solution for output in outputs if output.solution is not None]
     if not solutions:
         return None

@@ -327,11 +327,13 @@ class DECSC(nn.Module):
         Raises
         ------
         ValueError
-            If the number of bands is not the network's.
+            If the number of bands is not the network's, or there is nothing to denoise.
         """
         config = self.config
         if noisy.ndim != 4 or noisy.shape[1] != config.bands:
             raise ValueError(f"input {tuple(noisy.shape)} must be (images, {config.bands} bands, rows, columns)")
+        if not noisy.numel():
+            raise ValueError(f"input {tuple(noisy.shape)} is empty")
         if shifts is None:
             every = config.shifts == config.stride**2
             shifts = all_shifts(config.stride) if every else spread_shifts(config.stride, config.shifts)
@@ -354,13 +356,18 @@ NOISE_FLOOR, MEAN_WEIGHT = 0.05, 0.45
 
 @torch.no_grad()
 def noise_levels(noisy: Tensor) -> Tensor:
-    """Noise levels of the bands of (N, B, H, W), in its unit: (N, B), 0 where an image is a single row or column.
+    """Noise levels of the bands of (N, B, H, W), in its unit: (N, B), 0 where an image is a single pixel.
 
-    The median absolute value of a band's diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika 1994, with the Haar wavelet).
+    The median absolute value of a band's diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika 1994, with the Haar wavelet);
+    of the differences along it where an image is a single row or column.
     """
-    rows = noisy[..., 1:, :] - noisy[..., :-1, :]
-    diagonal = (rows[..., 1:] - rows[..., :-1]).flatten(2) / 2
-    return diagonal.abs().median(-1).values / 0.6745 if diagonal.shape[-1] else noisy.new_zeros(noisy.shape[:2])
+    axes = [axis for axis in (-2, -1) if noisy.shape[axis] > 1]
+    if not axes:
+        return noisy.new_zeros(noisy.shape[:2])
+    details = noisy
+    for axis in axes:
+        details = details.diff(dim=axis)
+    return (details.flatten(2) / 2 ** (len(axes) / 2)).abs().median(-1).values / 0.6745
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,7 +11,10 @@ from decsc_core.model.decsc import DECSCConfig
 
 
 def config_of(state: dict[str, Tensor]) -> DECSCConfig:
-    """Variant, M, J, bands, kernel, heads and states as the tensors tell them; the strides are not in a state dict."""
+    """Variant, M, J, bands, kernel, heads and states as the tensors tell them.
+
+    The strides are not in a state dict, see `changed`; here they are no larger than the kernel.
+    """
     atoms, bands, kernel, _ = state["share_encoder.weight"].shape
     fields = {
         "bands": bands, "shared_atoms": atoms, "kernel": kernel, "unshared_atoms": state["unique_encoder.weight"].shape[0],
@@ -22,7 +26,26 @@ def config_of(state: dict[str, Tensor]) -> DECSCConfig:
     else:
         fields["states"] = state["soft_threshold_share.layers.0.blocks.0.op.A_logs"].shape[1]
     blocks = [re.search(r"(?:blocks|layers)\.(\d+)", key) for key in state]
-    return DECSCConfig(**fields, depth=1 + max(int(match[1]) for match in blocks if match))
+    fields["depth"] = 1 + max(int(match[1]) for match in blocks if match)
+    return DECSCConfig(**fields | _strided(min(DECSCConfig.stride, kernel)))
+
+
+def changed(config: DECSCConfig, **changes) -> DECSCConfig:
+    """The configuration of a state dict with some fields changed; its strides are the release's unless they are among them.
+
+    Of a stride that has fewer shifts than are averaged by default, all are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such field, or it is out of range; if the release's stride is too large for the kernel.
+    """
+    return replace(config, **_strided(changes.get("stride", DECSCConfig.stride)) | changes)
+
+
+def _strided(stride: int) -> dict[str, int]:
+    """The fields of a configuration that depend on the stride."""
+    return {"stride": stride} | {name: min(getattr(DECSCConfig, name), stride**2) for name in ("shifts", "train_shifts")}
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Square windows of a grid, and attention inside them: Eqs. (22)-(23)."""
+"""Square windows of a grid, and attention inside them: Eqs. (22)-(23).
+
+What is kept from call to call is never made in inference mode, or no training could use it afterwards.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ def merge_windows(tokens: Tensor, window: int, height: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:
     """Row of the bias table for every (query, key) pair of a window: (window^2, window^2)."""
     at = torch.arange(window, device=device)
@@ -30,6 +34,7 @@ def relative_position_index(window: int, device: torch.device | None = None) -> 
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.device | None = None) -> Tensor:
     """-inf between positions that only the cyclic shift brought together: (rows * columns, 1, window^2, window^2).
 

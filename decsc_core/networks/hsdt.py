@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.networks.initialise import CONVOLUTIONS, default_generator, reset_qrnn3d_family
-from decsc_core.networks.padding import crop_to, pad_to_multiple
+from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 from decsc_core.networks.volumes import (
     BatchNorm, Step, convolve, features_last, pointwise, run_u_shape, u_shape, upsample,
 )
@@ -174,6 +174,7 @@ class HSDT(nn.Module):
                 nn.init.xavier_normal_(module.weight, generator=generator)
 
     def forward(self, noisy: Tensor) -> Tensor:
+        require_bands(noisy, self.bands)
         padded = pad_to_multiple(noisy, self.multiple)
         volume = run_u_shape(self.head(padded[:, None]), self.encoder, self.decoder)
         return crop_to(padded + convolve(volume, self.tail.weight, self.tail.bias)[:, 0], noisy)

@@ -32,7 +32,9 @@ def crop_to(image: Tensor, like: Tensor) -> Tensor:
     return image[..., : like.shape[-2], : like.shape[-1]]
 
 
-def require_bands(image: Tensor, bands: int) -> None:
-    """Raise a ValueError if `image` is not (N, `bands`, H, W)."""
-    if image.ndim != 4 or image.shape[1] != bands:
-        raise ValueError(f"input {tuple(image.shape)} must be (images, {bands} bands, rows, columns)")
+def require_bands(image: Tensor, bands: int | None) -> None:
+    """Raise a ValueError if `image` is not (N, `bands`, H, W), with any number of bands for None, or is empty."""
+    if image.ndim != 4 or bands not in (None, image.shape[1]):
+        raise ValueError(f"input {tuple(image.shape)} must be (images, {bands or 'any'} bands, rows, columns)")
+    if not image.numel():
+        raise ValueError(f"input {tuple(image.shape)} is empty")

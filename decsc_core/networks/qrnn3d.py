@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
-from decsc_core.networks.padding import crop_to, pad_to_multiple
+from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 from decsc_core.networks.volumes import run_u_shape, u_shape
 
 
@@ -75,6 +75,7 @@ class QRNN3D(nn.Module):
             reset_as_identity(self, generator, self.tail.conv)
 
     def forward(self, noisy: Tensor) -> Tensor:
+        require_bands(noisy, self.bands)
         padded = pad_to_multiple(noisy, self.multiple)
         volume = run_u_shape(self.head(padded[:, None]), self.encoder, self.decoder)
         return crop_to(padded + self.tail(volume)[:, 0], noisy)

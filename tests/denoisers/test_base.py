@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from decsc_core.denoisers import CubeError, Denoiser, Estimate, Record, check_cube
+from decsc_core.scenes import Scene
 
 
 class Doubling(Denoiser):
@@ -41,6 +42,7 @@ def with_bad(count_nan: int, count_inf: int) -> np.ndarray:
     return cube
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_cube_of_any_real_type_is_denoised_and_left_alone(dtype, order):
@@ -50,6 +52,24 @@ def test_a_cube_of_any_real_type_is_denoised_and_left_alone(dtype, order):
     np.testing.assert_array_equal(estimate.cube, 2 * np.arange(24).reshape(2, 3, 4))
     assert estimate.cube.dtype == np.float32
     np.testing.assert_array_equal(cube, np.arange(24).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize("cube", [
+    np.arange(240, dtype=np.uint8).reshape(4, 5, 12), np.full((3, 3, 2), 1e4), np.full((3, 3, 2), -0.6), np.full((2, 2, 2), 1e30),
+])
+def test_a_cube_in_physical_units_is_denoised_with_a_warning_to_the_caller(cube):
+    with pytest.warns(UserWarning, match=r"^the cube looks like physical units, .* use Scene\.from_physical$") as told:
+        Doubling()(cube)
+    assert [warning.filename for warning in told] == [__file__] and "\n" not in str(told[0].message)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_noise_beyond_0_and_1_is_no_physical_unit(level):
+    cube = level + np.random.default_rng(0).uniform(0, 95 / 255, 31) * np.random.default_rng(1).standard_normal((20, 20, 31))
+    cube[:2, :2] = 40
+    Doubling()(cube)
+    Doubling()(Scene.from_physical(np.arange(24).reshape(2, 3, 4), "counts").cube)
 
 
 def test_the_evidence_comes_back_with_the_cube():

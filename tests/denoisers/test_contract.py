@@ -81,6 +81,7 @@ def test_the_same_cube_gives_the_same_estimate_and_is_not_changed(denoiser, name
     np.testing.assert_array_equal(denoiser(name)(np.asfortranarray(cube.astype(np.float64))).cube, first)
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float64"])
 def test_numbers_of_any_type(denoiser, name, dtype):
     cube = (100 * noisy(12, 13, 31)).clip(0, 255).astype(dtype)

@@ -14,7 +14,7 @@ from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.equilibrium import OVERLAP
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.tiling import pieces
-from decsc_core.model import DECSC, preset
+from decsc_core.model import DECSC, SolverConfig, preset
 from decsc_core.scenes import load_scene, scene_names
 
 
@@ -90,6 +90,12 @@ def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
     model.load_state_dict(tiny.model.state_dict())
     record = Equilibrium(replace(tiny, model=model))(cube).record[0]
     assert record.iterations == 2 and len(record.residuals) == 2 and not record.converged
+
+
+def test_there_is_no_record_where_nothing_is_solved(tiny, cube) -> None:
+    model = DECSC(replace(tiny.model.config, gradient="unrolled", solver=SolverConfig(max_iter=2)))
+    model.load_state_dict(tiny.model.state_dict())
+    assert Equilibrium(replace(tiny, model=model))(cube).record is None
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -168,6 +174,18 @@ def test_the_clean_bands_of_a_noisy_scene_are_kept(photo) -> None:
     assert metrics.mpsnr(clean[..., ::4], estimate[..., ::4]) > 40
     rest = np.arange(31) % 4 > 0
     assert metrics.mpsnr(clean[..., rest], estimate[..., rest]) > metrics.mpsnr(clean[..., rest], noisy[..., rest]) + 8
+
+
+@pytest.mark.parametrize("cut", [np.s_[40:41], np.s_[:, 40:41]])
+def test_a_single_row_or_column_is_denoised(photo, cut) -> None:
+    clean, noisy = (cube[cut] for cube in photo)
+    estimate = make("decsc", shifts=4)(noisy).cube
+    assert metrics.mpsnr(clean, estimate) > metrics.mpsnr(clean, noisy) + 4
+
+
+def test_a_single_pixel_comes_back(photo) -> None:
+    noisy = photo[1][:1, :1]
+    np.testing.assert_allclose(make("decsc", shifts=1)(noisy).cube, noisy, atol=1e-6)
 
 
 def test_tiles_blend_without_borders(photo) -> None:

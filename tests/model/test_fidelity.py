@@ -29,8 +29,16 @@ def test_weights_of_an_image_do_not_depend_on_its_batch_mates() -> None:
     torch.testing.assert_close(band_weights(batch)[1:2], band_weights(batch[1:2]))
 
 
-def test_an_image_of_one_row_has_equal_weights() -> None:
-    torch.testing.assert_close(band_weights(torch.rand(1, 4, 1, 9)).flatten(), torch.full((4,), MEAN_WEIGHT))
+def test_a_single_pixel_has_equal_weights() -> None:
+    torch.testing.assert_close(band_weights(torch.rand(1, 4, 1, 1)).flatten(), torch.full((4,), MEAN_WEIGHT))
+
+
+def test_a_noisy_band_of_a_single_row_weighs_less() -> None:
+    sigmas = torch.tensor([0.0, 0.4, 0.4])[:, None, None]
+    row = sigmas * torch.randn(1, 3, 1, 200, generator=torch.Generator().manual_seed(0))
+    for noisy in (row, row.mT):
+        weights = band_weights(noisy)[0, :, 0, 0]
+        assert weights[0] == 1 and weights[1:].max() < 0.2
 
 
 def test_layer_steps_along_the_weighted_data_term() -> None:

@@ -33,6 +33,12 @@ def test_noise_levels_are_those_of_the_bands():
     torch.testing.assert_close(noise_levels(noise()), levels(*SIGMAS), rtol=0.1, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_noise_levels_of_a_single_row_or_column_are_those_of_its_bands(size):
+    torch.testing.assert_close(noise_levels(noise(*size)), levels(*SIGMAS), rtol=0.1, atol=1e-6)
+    assert not noise_levels(noise(1, 1)).any()
+
+
 @pytest.fixture
 def smooth_only(monkeypatch):
     monkeypatch.setattr(misfit, "_texture", lambda rest, sigma, e: 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from decsc_core.model.windows import merge_windows, shift_mask, split_windows
+from decsc_core.model import DECSC, preset
+from decsc_core.model.windows import merge_windows, relative_position_index, shift_mask, split_windows
 
 
 def test_windows_are_cut_row_by_row_and_joined_again():
@@ -19,3 +20,15 @@ def test_the_mask_leaves_every_position_something_to_see():
     assert mask.shape == (6, 1, 16, 16) and set(mask.unique().tolist()) == {0.0, -torch.inf}
     assert (mask[0] == 0).all() and (mask.diagonal(dim1=-2, dim2=-1) == 0).all()
     assert [int((part == 0).sum()) for part in mask] == [256, 256, 128, 128, 128, 64]
+
+
+def test_a_network_that_ran_in_inference_mode_can_be_trained():
+    for kept in (relative_position_index, shift_mask):
+        kept.cache_clear()
+    model, noisy = DECSC(preset("tiny", bands=7)).eval(), torch.rand(1, 7, 20, 20)
+    with torch.inference_mode():
+        expected = model(noisy).image
+    found = model.train()(noisy).image
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert model.prior_shared.blocks[1].attn.relative_position_bias_table.grad.abs().max() > 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from decsc_core.networks.catalog import LEARNED, build, configure
 from decsc_core.networks.padding import crop_to, pad_to, pad_to_multiple, require_bands
 
 
@@ -31,3 +32,14 @@ def test_the_number_of_bands_is_checked():
     for shape in ((2, 4, 8, 8), (2, 6, 8, 8), (5, 8, 8)):
         with pytest.raises(ValueError, match=r"must be \(images, 5 bands, rows, columns\)$"):
             require_bands(torch.zeros(shape), 5)
+    require_bands(torch.zeros(2, 7, 1, 1), None)
+    with pytest.raises(ValueError, match=r"must be \(images, any bands, rows, columns\)$"):
+        require_bands(torch.zeros(7, 8, 8), None)
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_an_empty_batch_is_refused_by_every_network(method):
+    network = build(configure(method, "tiny"))
+    for shape in ((0, 31, 8, 8), (1, 31, 0, 8)):
+        with pytest.raises(ValueError, match=r"^input \(.*\) is empty$"):
+            network(torch.zeros(shape))

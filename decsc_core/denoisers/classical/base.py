@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
@@ -101,6 +102,24 @@ def relative_change(new: Iterable[Tensor], old: Iterable[Tensor]) -> float:
         change += float((after - before).square().sum())
         total += float(after.square().sum())
     return (change / max(total, 1e-20)) ** 0.5
+
+
+def check_positive(**values: float | None) -> None:
+    """Raise a ValueError for the first of the given parameters that is neither None nor a finite number above 0."""
+    for name, value in values.items():
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name}={value} must be a number above 0")
+
+
+def check_counts(least: int = 1, /, **values: int | None) -> None:
+    """Raise a ValueError for the first of the given parameters that is neither None nor a whole number of at least `least`."""
+    for name, value in values.items():
+        try:
+            right = value is None or operator.index(value) >= least
+        except TypeError:
+            right = False
+        if not right:
+            raise ValueError(f"{name}={value} must be a whole number of at least {least}")
 
 
 def _extend(cube: np.ndarray, smallest: tuple[int, int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
-from decsc_core.denoisers.classical.base import NoiseAware
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts
 from decsc_core.denoisers.classical.noise_level import noise_level
 
 THRESHOLDING_SIDE, WIENER_SIDE = 4, 5
@@ -94,10 +94,9 @@ class BM4D(NoiseAware):
         threshold: float = 2.8, group_variance: bool = False, whiten: bool = False, device: str = "auto",
     ) -> None:
         super().__init__(sigma=sigma, device=device)
+        check_counts(0, group=group, half_window=half_window, step=step)
         if group < 1 or group & (group - 1):
             raise ValueError(f"group={group} must be a power of two")
-        if half_window < 0:
-            raise ValueError(f"half_window={half_window} must not be below 0")
         if not 1 <= step <= THRESHOLDING_SIDE:
             raise ValueError(f"step={step} must be 1 to {THRESHOLDING_SIDE}, for the cubes to cover the volume")
         if not threshold >= 0:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.classical.base import ModelDriven
+from decsc_core.denoisers.classical.base import ModelDriven, check_counts, check_positive
 from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 MOST_PENALTY = 1e6
@@ -57,7 +58,8 @@ class E3DTV(ModelDriven):
         At most so many.
     tolerance : float
         Stop when all constraints together are violated by less, relative to the norm of Y; with the defaults 40
-        iterations do not get there. (The change of X would not do: X rests while the multipliers first build up.)
+        iterations do not get there, and are a fixed number. (The change of X would not do: X rests while the
+        multipliers first build up.)
     seed : int
         Of the white noise that X starts as.
     device : str
@@ -82,16 +84,15 @@ class E3DTV(ModelDriven):
         growth: float = 1.5, iterations: int = 40, tolerance: float = 1e-6, seed: int = 0, device: str = "auto",
     ) -> None:
         super().__init__(device=device)
-        ranks = (rank,) * 3 if isinstance(rank, int) else tuple(rank)
-        if len(ranks) != 3 or min(ranks) < 1:
-            raise ValueError(f"rank={rank} must be a whole number above 0, or three of them: rows, columns, bands")
-        for name, value in (("tau", tau), ("sparsity", sparsity), ("mu", mu)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}={value} must be a number above 0")
+        ranks = (rank,) * 3 if np.ndim(rank) == 0 else tuple(rank)
+        if len(ranks) != 3:
+            raise ValueError(f"rank={rank} must be one number, or three of them: rows, columns, bands")
+        for one in ranks:
+            check_counts(rank=one)
+        check_counts(iterations=iterations)
+        check_positive(tau=tau, sparsity=sparsity, mu=mu)
         if not 1 <= growth < float("inf"):
             raise ValueError(f"growth={growth} must be a number of at least 1")
-        if iterations < 1:
-            raise ValueError(f"iterations={iterations} must be at least 1")
         if not tolerance >= 0:
             raise ValueError(f"tolerance={tolerance} must be a number of at least 0")
         self.ranks, self.tau, self.sparsity, self.mu, self.growth = ranks, tau, sparsity, mu, growth
@@ -137,7 +138,7 @@ class E3DTV(ModelDriven):
             bar.update()
             if residuals[-1] < self.tolerance:
                 break
-        return clean, [Record(residuals, len(residuals), residuals[-1] < self.tolerance)]
+        return clean, [Record(residuals, len(residuals), residuals[-1] < self.tolerance or None)]
 
 
 def _basis(matrix: Tensor, rank: int) -> Tensor:

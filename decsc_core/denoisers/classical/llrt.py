@@ -9,8 +9,8 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.classical.base import NoiseAware, relative_change
-from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
 from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 LARGEST_PATCH = 8
@@ -72,7 +72,8 @@ class LLRT(NoiseAware):
     sigma, device
         See `NoiseAware`.
     patch : int, optional
-        Side of the patches.
+        Side of the patches. An image smaller than 8 x 8 pixels, the table's largest, is extended to that where `patch` is
+        not given, whichever the noise level then asks for.
     group : int, optional
         Patches in a group, before 10 are taken away in the first iteration; fewer where the image has not as many.
     noise_factor : float, optional

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.classical.base import NoiseAware, relative_change
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
 from decsc_core.denoisers.classical.shrinkage import shrink_singular_values, soft_threshold
 
 MOST_PENALTY = 1e10
@@ -90,16 +90,13 @@ class LogTNN(NoiseAware):
         device: str = "auto",
     ) -> None:
         super().__init__(sigma=sigma, device=device)
-        for name, value in (("phi", phi), ("varpi", varpi), ("omega", omega), ("offset", offset)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name}={value} must be a number above 0")
+        check_positive(phi=phi, varpi=varpi, omega=omega, offset=offset)
+        check_counts(iterations=iterations)
         for name, value in (("theta", theta), ("tolerance", tolerance)):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name}={value} must be a number of at least 0")
         if not 1 <= growth < float("inf"):
             raise ValueError(f"growth={growth} must be a number of at least 1")
-        if iterations < 1:
-            raise ValueError(f"iterations={iterations} must be at least 1")
         self.theta, self.phi, self.varpi, self.omega, self.offset = theta, phi, varpi, omega, offset
         self.growth, self.iterations, self.tolerance = growth, iterations, tolerance
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.classical.base import ModelDriven
+from decsc_core.denoisers.classical.base import ModelDriven, check_counts
 
 BUDGET = {"cpu": 2**21, "cuda": 2**28}
 """Bytes of blocks that are decomposed together; on a CPU as many as its cache holds."""
@@ -44,14 +44,16 @@ class LRMR(ModelDriven):
     rank : int, optional
         r, the largest rank of a block. With no more bands than that, nothing is removed.
     block : int, optional
-        M, the side of a block in pixels.
+        M, the side of a block in pixels. A smaller image is extended; where `block` is not given to 30 x 30 pixels, the
+        larger of the two defaults, whatever the number of bands.
     sparsity : float, optional
         s, the threshold of the sparse part, in the unit of the cube, which should be scaled to about [0, 1]; what
         deviates from the low rank by less is dense noise.
     step : int, optional
-        Distance of neighbouring blocks in pixels.
+        Distance of neighbouring blocks in pixels, at most `block`. The default is cut to `block`.
     iterations : int
-        Repetitions of the two steps; earlier it stops only where L + S explains the blocks to 1e-10.
+        Repetitions of the two steps. Noise takes all of them; earlier it stops only where L + S explains the blocks to
+        1e-10.
     power : int
         Extra products with (Y - S)^T (Y - S) in step 1, which bring it closer to the truncated SVD. The release makes
         none, so that its estimates scatter by 0.1 to 0.2 dB with the seed. One takes the scatter away, but also 0.3 dB
@@ -83,7 +85,8 @@ class LRMR(ModelDriven):
     Raises
     ------
     ValueError
-        If a parameter is out of range, or the device cannot be used.
+        If a parameter is out of range, or the device cannot be used; a `step` larger than the blocks only when a cube is
+        denoised.
     """
 
     name = "lrmr"
@@ -94,11 +97,8 @@ class LRMR(ModelDriven):
         step: int | None = None, iterations: int = 101, power: int = 0, seed: int = 0, device: str = "auto",
     ) -> None:
         super().__init__(device=device)
-        for option, value in (("rank", rank), ("block", block), ("step", step), ("iterations", iterations)):
-            if value is not None and value < 1:
-                raise ValueError(f"{option}={value} must be at least 1")
-        if power < 0:
-            raise ValueError(f"power={power} must be at least 0")
+        check_counts(rank=rank, block=block, step=step, iterations=iterations)
+        check_counts(0, power=power)
         if sparsity is not None and not 0 <= sparsity < np.inf:
             raise ValueError(f"sparsity={sparsity} must be a finite number, 0 or above")
         self.rank, self.block, self.sparsity, self.step = rank, block, sparsity, step
@@ -111,8 +111,12 @@ class LRMR(ModelDriven):
         chosen = {"rank": self.rank, "block": self.block, "sparsity": self.sparsity, "step": self.step}
         setting = _UP_TO_100_BANDS if bands <= 100 else _MORE_BANDS
         setting = setting | {option: value for option, value in chosen.items() if value is not None}
-        side = setting["block"]
-        corners = grid((height, width), side, setting["step"], end="all").to(noisy.device)
+        side, step = setting["block"], setting["step"]
+        if self.step is None:
+            step = min(step, side)
+        elif step > side:
+            raise ValueError(f"step={step} must not exceed block={side}: pixels would be left out")
+        corners = grid((height, width), side, step, end="all").to(noisy.device)
         bar.total = len(corners)
 
         chunk = BUDGET["cpu" if noisy.device.type == "cpu" else "cuda"] // (side**2 * bands * noisy.element_size())
@@ -130,7 +134,7 @@ class LRMR(ModelDriven):
         weight[corners.unbind(1)] = 1
         restored /= spread(weight, side)[..., None]
         residuals = (change[: max(taken)] / max(size, 1e-20)).sqrt().tolist()
-        return restored, [Record(residuals, len(residuals), max(taken) < self.iterations)]
+        return restored, [Record(residuals, len(residuals), max(taken) < self.iterations or None)]
 
     def _low_rank(
         self, blocks: Tensor, rank: int, sparsity: float, generator: torch.Generator, change: Tensor

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.classical.base import NoiseAware
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts
 from decsc_core.denoisers.classical.noise_level import noise_level
 
 KEPT = 2**30
@@ -60,9 +60,9 @@ class MTSNMF(NoiseAware):
     atoms : int, optional
         r; by default 2 p^2.
     stride : int, optional
-        Distance of neighbouring patches in pixels; the last row and column always have patches. Default: 2, as in the
-        public comparisons, if that gives at least 10 n B patches (31 bands: from about 256 x 256 pixels), else 1. With
-        few patches the atoms fit the noise: stride 2 costs up to 0.5 dB at 10 n B and 2 dB at 1.4 n B.
+        Distance of neighbouring patches in pixels, at most `patch`; the last row and column always have patches.
+        Default: 2, as in the public comparisons, if that gives at least 10 n B patches (31 bands: from about 256 x 256
+        pixels), else 1. With few patches the atoms fit the noise: stride 2 costs up to 0.5 dB at 10 n B and 2 dB at 1.4 n B.
     tolerance : float
         Stop when the objective changes by less than this fraction. A smaller one makes the estimate worse, as the noise
         is fitted last.
@@ -100,9 +100,9 @@ class MTSNMF(NoiseAware):
         tolerance: float = 1e-3, iterations: int = 3000, whiten: bool = False, seed: int = 0, device: str = "auto",
     ) -> None:
         super().__init__(sigma=sigma, device=device)
-        for option, value in (("patch", patch), ("atoms", atoms), ("stride", stride), ("iterations", iterations)):
-            if value is not None and value < 1:
-                raise ValueError(f"{option}={value} must be at least 1")
+        check_counts(patch=patch, atoms=atoms, stride=stride, iterations=iterations)
+        if stride is not None and stride > patch:
+            raise ValueError(f"stride={stride} must not exceed patch={patch}: pixels would be left out")
         if not 0 <= tolerance < np.inf:
             raise ValueError(f"tolerance={tolerance} must be a finite number, 0 or above")
         self.patch, self.atoms, self.stride = patch, atoms or 2 * patch**2, stride
@@ -127,7 +127,7 @@ class MTSNMF(NoiseAware):
         stride = self.stride
         if stride is None:
             sparse = grid((height, width), self.patch, 2, end="last")
-            stride = 2 if len(sparse) >= 10 * self.patch**2 * bands else 1
+            stride = min(2, self.patch) if len(sparse) >= 10 * self.patch**2 * bands else 1
         return grid((height, width), self.patch, stride, end="last").to(image.device)
 
     def _factorise(self, patches: _Patches, penalty: float, bar: tqdm) -> tuple[Tensor, Tensor, Record]:

@@ -8,9 +8,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.classical.base import NoiseAware, relative_change
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
 from decsc_core.denoisers.classical.noise_level import noise_level
-from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
 
 
 class NGMeet(NoiseAware):
@@ -105,8 +105,7 @@ class NGMeet(NoiseAware):
             subspace=subspace, group=group, patch=patch, step=step, half_window=half_window, iterations=iterations
         )
         check_positive(noise_factor=noise_factor, strength=strength)
-        if growth != int(growth) or growth < 0:
-            raise ValueError(f"growth={growth} must be a whole number of at least 0")
+        check_counts(0, growth=growth)
         if step > patch:
             raise ValueError(f"step={step} must not exceed patch={patch}: pixels would be left out")
         if not 0 <= feedback < 1:

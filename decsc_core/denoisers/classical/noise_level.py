@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from skimage.restoration import estimate_sigma
 from torch import Tensor
@@ -37,7 +39,8 @@ def noise_level(cube: Tensor) -> Tensor:
         sigma = _from_details(cube)
     else:
         gram = data.T @ data
-        inverse = torch.linalg.inv(gram + 1e-6 * torch.eye(bands, dtype=gram.dtype, device=gram.device))
+        # The ridge, in the unit of each band, is for bands that are equal or 0.
+        inverse = torch.linalg.inv(gram + 1e-6 * torch.diag(largest.clamp(min=1e-30).square()))
         # Column i of the inverse, scaled, is band i minus its prediction from the others.
         residual = data @ (inverse / inverse.diagonal())
         sigma = residual.square().mean(0).sqrt()
@@ -48,5 +51,7 @@ def _from_details(cube: Tensor) -> Tensor:
     """From the median of the finest diagonal wavelet coefficients of each band; 0 where the image is too small."""
     if min(cube.shape[:2]) < 6:
         return torch.zeros(cube.shape[2], dtype=torch.float64, device=cube.device)
-    levels = [estimate_sigma(band.cpu().numpy()) for band in cube.unbind(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # estimate_sigma averages nothing where all details are 0
+        levels = [estimate_sigma(band.cpu().numpy()) for band in cube.unbind(2)]
     return torch.tensor(levels, dtype=torch.float64, device=cube.device).nan_to_num()

@@ -104,17 +104,3 @@ def remaining_noise(estimate: Tensor, noisy: Tensor, sigma: float, side: int) ->
     """
     removed = avg_pool2d((estimate - noisy).square().mean(2)[None], side, stride=1)[0]
     return (sigma**2 - removed).abs().sqrt()
-
-
-def check_positive(**values: float | None) -> None:
-    """Raise a ValueError for the first of the given parameters that is neither None nor above 0."""
-    for name, value in values.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"{name}={value} must be a number above 0")
-
-
-def check_counts(**values: int | None) -> None:
-    """Raise a ValueError for the first of the given parameters that is neither None nor a whole number above 0."""
-    for name, value in values.items():
-        if value is not None and (value != int(value) or value < 1):
-            raise ValueError(f"{name}={value} must be a whole number above 0")

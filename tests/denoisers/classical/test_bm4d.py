@@ -142,6 +142,7 @@ def test_a_threshold_that_nothing_passes_gives_no_gaps():
     assert np.ptp(cube) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 def test_whitening_is_filtering_bands_of_equal_noise():
     noisy = noisy_scene(20, 24, 8, sigma=np.linspace(0.05, 0.3, 8))
     levels = noise_level(torch.from_numpy(noisy)).numpy()
@@ -201,6 +202,7 @@ def test_the_same_cube_gives_the_same_estimate_and_is_left_alone():
     np.testing.assert_array_equal(noisy, before)
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 @pytest.mark.parametrize(("factor", "shift"), [(1.0, 3.0), (1.0, -2.0), (0.01, 0.0)])
 def test_the_unit_and_the_zero_of_the_cube_do_not_matter(factor, shift):
     noisy = noisy_scene(16, 16, 8)

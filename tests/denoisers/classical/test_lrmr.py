@@ -142,10 +142,10 @@ def test_with_no_more_bands_than_the_rank_nothing_is_removed():
 def test_iterations_are_recorded_and_stop_when_nothing_is_left():
     cube = noisy(30, 30, 8)
     (record,) = LRMR(iterations=30)(cube).record
-    assert record.iterations == len(record.residuals) == 30 and not record.converged
+    assert record.iterations == len(record.residuals) == 30 and record.converged is None
     assert record.residuals[0] > 0.1 > record.residuals[-1] > 0
     (record,) = LRMR(sparsity=0)(cube).record
-    assert record.iterations == len(record.residuals) == 1 and record.converged
+    assert record.iterations == len(record.residuals) == 1 and record.converged is True
 
 
 def test_the_seed_decides_less_with_a_power_step():
@@ -190,6 +190,19 @@ def test_wrong_parameters_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))) as refused:
         LRMR(**wrong)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("options", "bands", "block"), [({"block": 6}, 8, 6), ({}, 8, 30), ({}, 101, 20)])
+def test_steps_that_leave_out_pixels_are_refused(options, bands, block):
+    cube = noisy(31, 31, bands)
+    LRMR(step=block, iterations=1, **options)(cube)
+    with pytest.raises(ValueError, match=f"^step={block + 1} must not exceed block={block}: pixels would be left out$"):
+        LRMR(step=block + 1, iterations=1, **options)(cube)
+
+
+def test_the_step_is_cut_to_small_blocks():
+    cube = noisy(14, 13, 4)
+    np.testing.assert_array_equal(LRMR(block=3)(cube).cube, LRMR(block=3, step=3)(cube).cube)
 
 
 def test_the_registry_makes_it():

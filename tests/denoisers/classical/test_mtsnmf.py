@@ -162,12 +162,14 @@ def test_whitening_helps_where_the_levels_differ():
     assert mpsnr(clean, whitened) > mpsnr(clean, plain) + 3
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 def test_whitening_makes_the_unit_of_a_band_irrelevant():
     cube, units = noisy(20, 20, 6), np.array([1, 4, 0.5, 1, 2, 1], np.float32)
     method = MTSNMF(whiten=True, **QUICK)
     np.testing.assert_allclose(method(cube * units).cube, method(cube).cube * units, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 def test_the_unit_of_the_cube_does_not_matter():
     cube = noisy(20, 20, 4)
     expected = 1000 * MTSNMF(sigma=25, **QUICK)(cube).cube - 300
@@ -183,6 +185,12 @@ def test_the_default_stride_is_2_where_there_are_enough_patches(shape, stride):
     np.testing.assert_array_equal(MTSNMF(sigma=25, iterations=1)(cube).cube, expected)
     other = MTSNMF(sigma=25, stride=3 - stride, iterations=1)(cube).cube
     assert shape[0] < 7 or not np.array_equal(other, expected)
+
+
+def test_the_default_stride_leaves_out_no_pixel_of_the_smallest_patches():
+    cube = noisy(60, 60, 1)
+    expected = MTSNMF(sigma=25, patch=1, stride=1, iterations=1)(cube).cube
+    np.testing.assert_array_equal(MTSNMF(sigma=25, patch=1, iterations=1)(cube).cube, expected)
 
 
 def test_the_default_number_of_atoms_follows_the_patch():
@@ -240,7 +248,7 @@ def test_progress_counts_the_iterations(capsys):
     "wrong",
     [
         {"sigma": 0}, {"patch": 0}, {"atoms": 0}, {"atoms": -1}, {"stride": 0}, {"iterations": 0}, {"tolerance": -1e-6},
-        {"tolerance": float("nan")}, {"device": "abacus"},
+        {"tolerance": float("nan")}, {"device": "abacus"}, {"stride": 8}, {"stride": 4, "patch": 3},
     ],
 )
 def test_wrong_parameters_are_refused_by_name(wrong):

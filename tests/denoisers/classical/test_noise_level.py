@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from decsc_core.denoisers.classical.noise_level import noise_level
+from decsc_core.denoisers.registry import make
 
 
 @pytest.fixture
@@ -47,6 +48,40 @@ def test_golden_levels(golden, cube, mean):
 def test_with_few_bands_the_details_of_the_image_tell(bands):
     noisy = 0.5 + np.random.default_rng(0).normal(0, 0.1, (64, 64, bands))
     np.testing.assert_allclose(noise_level(torch.from_numpy(noisy)).numpy(), 0.1, rtol=0.2)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 255, 65535, 1e6])
+def test_the_unit_does_not_matter(smooth, unit):
+    noisy = torch.from_numpy(smooth + np.random.default_rng(1).normal(0, 0.001, smooth.shape))
+    torch.testing.assert_close(noise_level(unit * noisy), unit * noise_level(noisy), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("unit", [1, 65535, 1e8])
+def test_equal_bands_predict_each_other(smooth, unit):
+    noisy = smooth + np.random.default_rng(1).normal(0, 0.1, smooth.shape)
+    twice = torch.from_numpy(unit * noisy[..., [*range(31), 3, 30]])
+    found = noise_level(twice)
+    assert not found[[3, 30, 31, 32]].any()
+    np.testing.assert_allclose(found[:3], unit * noise_level(torch.from_numpy(noisy))[:3], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
+@pytest.mark.parametrize("name", ["bm4d", "mtsnmf", "llrt", "ngmeet", "logtnn"])
+def test_methods_take_counts_of_a_camera_with_equal_bands(name):
+    cube = 65535 * (0.5 + np.random.default_rng(0).normal(0, 0.1, (16, 16, 6))).clip(0, 1)
+    cube[..., 4] = cube[..., 3]
+    method = make(name, device="cpu")
+    method.iterations = 5
+    assert np.isfinite(method(cube).cube).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_constant_band_of_few_has_none(bands):
+    noisy = torch.from_numpy(0.5 + np.random.default_rng(0).normal(0, 0.1, (64, 64, bands)))
+    noisy[..., 0] = 0
+    found = noise_level(noisy)
+    assert found[0] == 0 and (found[1:] > 0.08).all()
 
 
 def test_a_constant_cube_and_a_tiny_one_have_none():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from decsc_core.denoisers.classical import nonlocal_groups
-from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, check_counts, check_positive, remaining_noise, shrink
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise, shrink
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -102,13 +102,3 @@ def test_remaining_noise_is_its_definition(sigma):
         patch = np.s_[row:row + 3, column:column + 3]
         expected = np.sqrt(abs(sigma**2 - ((estimate[patch] - noisy[patch]) ** 2).mean().item()))
         assert level == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("check", "wrong"), [
-    (check_positive, 0), (check_positive, -1.0), (check_positive, float("nan")), (check_positive, float("inf")),
-    (check_counts, 0), (check_counts, 2.5), (check_counts, -3),
-])
-def test_parameters_out_of_range_are_named(check, wrong):
-    check(fine=1, absent=None)
-    with pytest.raises(ValueError, match=f"odd={wrong} must be a"):
-        check(fine=1, odd=wrong)
