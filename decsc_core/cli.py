@@ -161,7 +161,7 @@ def _trained_for(story: dict) -> str | None:
 
 def _tell_convergence(estimate: Estimate) -> None:
     """Say on stderr how many iterations stopped short."""
-    records = [entry for entry in estimate.record or [] if entry is not None]
+    records = estimate.record or []
     short = [entry for entry in records if entry.converged is False]
     if short:
         worst = max(min(entry.residuals) for entry in short)
@@ -170,10 +170,11 @@ def _tell_convergence(estimate: Estimate) -> None:
 
 
 def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float) -> dict:
-    """What `--record` writes; `record` has one entry for each tile, band window and pass, null if none was iterated."""
+    """What `--record` writes; `record` has one entry for each tile, band window and pass, null if none was iterated; `converged` is null too where the number of steps is fixed."""
     used = getattr(denoiser, "weights", None)
     weights = used and {"file": used.path.name, "sha256": used.sha256, "trained_for": _trained_for(used.story)}
-    entries = [entry.to_json() for entry in estimate.record or [] if entry is not None]
+    entries = [entry.to_json() for entry in estimate.record or []]
+    ends = [entry["converged"] for entry in entries]
     return {
         "scene": scene.name,
         "shape": list(scene.cube.shape),
@@ -181,7 +182,7 @@ def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float
         "weights": weights,
         "version": __version__,
         "seconds": seconds,
-        "converged": all(entry["converged"] for entry in entries) if entries else None,
+        "converged": False if False in ends else None if None in ends or not ends else True,
         "record": entries or None,
     }
 

@@ -204,6 +204,16 @@ def test_cubes_of_imaging_spectrometers_have_weights_of_their_own(decsc, tmp_pat
     assert code == 0 and f"\ndecsc: weights {file}.safetensors, trained for gauss-15, " in err
 
 
+@pytest.mark.parametrize(
+    ("ends", "together"), [([True, True], True), ([True, None], None), ([None, False, True], False), ([], None)]
+)
+def test_a_fixed_number_of_steps_neither_converges_nor_fails(decsc, tmp_path, monkeypatch, ends, together):
+    monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted([Record([0.5], 1, end) for end in ends] or None))
+    np.save(tmp_path / "in.npy", clean_cube())
+    assert decsc("denoise", "in.npy", "out.npy", "--record", "out.json")[0] == 0
+    assert json.loads((tmp_path / "out.json").read_text())["converged"] is together
+
+
 class Scripted(Denoiser):
     """Halves the cube, or spoils it, and returns given records."""
 
@@ -217,7 +227,7 @@ class Scripted(Denoiser):
 
 
 def test_what_did_not_converge_is_told_and_recorded(decsc, tmp_path, monkeypatch):
-    records = [Record([0.5, 1e-4], 2, True), Record([float("inf"), 0.02, 0.03], 3, False), None]
+    records = [Record([0.5, 1e-4], 2, True), Record([float("inf"), 0.02, 0.03], 3, False)]
     monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted(records))
     np.save(tmp_path / "in.npy", clean_cube())
     code, _, err = decsc("denoise", "in.npy", "out.npy", "--record", "out.json")
