@@ -38,7 +38,7 @@ SUBMIT = """#!/usr/bin/env bash
 set -e
 job=$(mktemp -d "$(dirname "$0")/job-XXXXXX")
 cp "$1" "$job/script"
-{ bash "$job/script" > "$job/log" 2>&1; echo $? > "$job/code"; } < /dev/null > /dev/null 2>&1 &
+{ code=0; bash "$job/script" > "$job/log" 2>&1 || code=$?; echo $code > "$job/code"; } < /dev/null > /dev/null 2>&1 &
 basename "$job"
 """
 STATUS = """#!/usr/bin/env bash
