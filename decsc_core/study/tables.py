@@ -119,10 +119,10 @@ def markdown(frame: pd.DataFrame, caption: str, best: Mapping[str | int, Best]) 
     return f"{caption}\n\n{printed.to_markdown(index=False, disable_numparse=True, colalign=align)}\n"
 
 
-def html(frame: pd.DataFrame, best: Mapping[str | int, Best], classes: str = "") -> Markup:
+def html(frame: pd.DataFrame, best: Mapping[str | int, Best]) -> Markup:
     """The table as HTML."""
     printed = _marked(frame, best, "html", lambda text: str(escape(text)))
-    return Markup(printed.to_html(index=False, border=0, escape=False, classes=classes))
+    return Markup(printed.to_html(index=False, border=0, escape=False))
 
 
 def latex(frame: pd.DataFrame, name: str, caption: str, best: Mapping[str | int, Best]) -> str:

@@ -72,12 +72,12 @@ def test_a_figure_has_the_same_bytes_in_another_process(tmp_path):
 
 def test_save_figure_writes_everything_and_closes_it(tmp_path):
     figure, data = curve()
-    path = figures.save_figure(figure, "f", tmp_path, caption="σ", provenance={"seed": 3}, data=data)
+    path = figures.save_figure(figure, "f", tmp_path, caption=" σ  of it ", provenance={"seed": 3}, data=data)
     assert path == tmp_path / "f.png" and path.read_bytes()[:4] == b"\x89PNG"
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"f.{end}" for end in ENDS]
     assert not plt.get_fignums()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "f.csv"), data, check_exact=True)
-    assert json.loads((tmp_path / "f.json").read_text()) == {"name": "f", "caption": "σ", "provenance": {"seed": 3}}
+    assert json.loads((tmp_path / "f.json").read_text()) == {"name": "f", "caption": "σ of it", "provenance": {"seed": 3}}
 
 
 def test_save_table_keeps_precision_and_shows_it_rounded(tmp_path):
