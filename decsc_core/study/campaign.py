@@ -55,7 +55,12 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
-    """The runs that no other one begins from, less ablations: those that differ from one of their method above in the network alone."""
+    """The runs on the data set of the first one that no other of them begins from.
+
+    Less ablations: those that differ from one of their method above in the network alone.
+    """
+    dataset = next(iter(runs.values())).dataset
+    runs = {name: config for name, config in runs.items() if config.dataset == dataset}
     begun = {Path(config.start).parent.name for config in runs.values() if config.start}
     found: dict[str, TrainConfig] = {}
     for name, config in runs.items():
