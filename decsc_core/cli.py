@@ -303,7 +303,8 @@ def train(
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
-        typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps")
+        before = f", {story['validation_psnr_before']:.3f} dB before" if "validation_psnr_before" in story else ""
+        typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps{before}")
 
 
 def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Context) -> None:

@@ -233,6 +233,7 @@ class _Progress:
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    before: float | None = None
     best: float = -float("inf")
     best_step: int = 0
     best_state: dict = field(default_factory=dict)
@@ -358,6 +359,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     unit = "step" if config.steps else "s"
     bar = tqdm(total=total, initial=min(total, at.step if config.steps else round(at.seconds)), unit=unit,
                desc=f"train {', '.join(config.cases)}", disable=not progress or not fabric.is_global_zero, mininterval=1)
+    if config.start and at.step == 0:
+        at.before = validate(model.eval(), pairs, fabric.device)["psnr"]
     started, saved = time.monotonic() - at.seconds, time.monotonic()
     cpu_started = time.process_time() - at.cpu_seconds
     module.train()
@@ -524,6 +527,7 @@ def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, cod
         "seconds": round(at.seconds, 1),
         "cpu_seconds": round(at.cpu_seconds, 1),
         "best_step": at.best_step,
+        **({"validation_psnr_before": at.before} if at.before is not None else {}),
         "validation_psnr": at.best,
         "environment": code,
     }

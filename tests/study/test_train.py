@@ -597,6 +597,19 @@ def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, f
     assert after.story["training"]["start"] == "weights.safetensors" and str(finished) not in json.dumps(after.story)
 
 
+def test_fine_tuning_tells_what_the_weights_reached_before(tmp_path, finished, monkeypatch):
+    """Also after an interruption."""
+    before = weights.load(finished / "weights.safetensors")
+    made, folder = config(start=str(before.path), seed=1), tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 3)
+        train(made, folder, progress=False)
+    story = weights.load(train(made, folder, resume=True, progress=False)).story
+    pairs = validation_set(SCENES["validation"], made)
+    assert story["validation_psnr_before"] == validate(before.model, pairs, torch.device("cpu"))["psnr"] != story["validation_psnr"]
+    assert "validation_psnr_before" not in before.story, "a training that begins from nothing has nothing to tell"
+
+
 def test_a_run_goes_on_only_with_the_weights_that_it_began_from(tmp_path, finished, monkeypatch):
     start, folder = tmp_path / "start.safetensors", tmp_path / "run"
     shutil.copy(finished / "weights.safetensors", start)
