@@ -42,6 +42,8 @@ chosen = [
 for kind, name in chosen:
     if name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
+if config["remote"].get("weights") and config["dataset"] in (config["remote"]["dataset"], *config["real"]["scenes"].values()):
+    sys.exit(f"the profile's remote.weights are for other scenes than those of {config['dataset']!r}, its data set; name weights for these in weights")
 
 # Snakemake's own lock outlives a run that was killed. Every run holds this one too, which does not: whoever has it alone
 # removes what such a run left. The Snakemakes inside of cluster jobs belong to their run and take none.
@@ -84,16 +86,22 @@ def method_code(method):
     return [path for path in every if Path(path).stem not in {*METHODS} - {method} or path.startswith("decsc_core/model/")]
 
 
-def configured_weights(method):
+def weights_on(dataset):
+    """The weights files that the profile names for scenes of a data set, by method."""
+    return config["weights"] | ({} if dataset == config["dataset"] else config["remote"].get("weights", {}))
+
+
+def configured_weights(method, dataset=config["dataset"]):
     """The weights file that the profile names for a method, as a list; an empty one means the shipped weights."""
-    return [config["weights"][method]] if method in config["weights"] else []
+    return [weights_on(dataset)[method]] if method in weights_on(dataset) else []
 
 
-def method_files(method):
-    """The code and the weights of a method; none for the noisy cube itself."""
+def method_files(method, dataset=config["dataset"]):
+    """The code and the weights of a method on scenes of a data set; none for the noisy cube itself."""
     if method not in METHODS:
         return []
-    return method_code(method) + (configured_weights(method) or code(*(f"shipped/{method}-{size}-*.safetensors" for size in SIZES)))
+    shipped = code(*(f"shipped/{method}-{size}-*.safetensors" for size in SIZES))
+    return method_code(method) + (configured_weights(method, dataset) or shipped)
 
 
 def campaign_of(run):
@@ -201,6 +209,7 @@ COMPARED_CASES = trained_cases(COMPARED[0])
 PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
 PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("weights/comparison").glob("decsc-paper-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
+REMOTE_WEIGHTS = WEIGHTS | {method: from_notebooks(path) for method, path in config["remote"].get("weights", {}).items()}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
@@ -228,8 +237,8 @@ rule evaluate:
     input:
         DATA,
         "decsc_core/study/evaluate.py",
-        lambda wildcards: method_files(wildcards.method),
-        weights=lambda wildcards: configured_weights(wildcards.method),
+        lambda wildcards: method_files(wildcards.method, wildcards.dataset),
+        weights=lambda wildcards: configured_weights(wildcards.method, wildcards.dataset),
     output:
         multiext(f"{RUNS}/rows/{{scene}}{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
     wildcard_constraints:
@@ -429,7 +438,7 @@ rule remote_sensing:
     """Table III, Figs. 6 and 7."""
     input:
         rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
-        config["weights"].values(),
+        weights_on(config["remote"]["dataset"]).values(),
         DRAWING,
         code("study/synthetic.py"),
         notebook="notebooks/04_remote_sensing.ipynb",
@@ -437,7 +446,7 @@ rule remote_sensing:
         published("04_remote_sensing"),
         executed=f"{RUNS}/notebooks/04_remote_sensing.ipynb",
     params:
-        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=WEIGHTS, **config["remote"]),
+        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], **(config["remote"] | {"weights": REMOTE_WEIGHTS})),
     threads: 1
     resources:
         mem_mb=8000,
@@ -455,7 +464,7 @@ rule real_noise:
             rows(dataset, config["real"]["case"], config["real"]["methods"], [scene])
             for scene, dataset in config["real"]["scenes"].items()
         ],
-        config["weights"].values(),
+        [weights_on(dataset).values() for dataset in config["real"]["scenes"].values()],
         DRAWING,
         code("study/synthetic.py", "study/noreference.py"),
         notebook="notebooks/05_real_noise.ipynb",
@@ -463,7 +472,7 @@ rule real_noise:
         published("05_real_noise"),
         executed=f"{RUNS}/notebooks/05_real_noise.ipynb",
     params:
-        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=WEIGHTS, **config["real"]),
+        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=REMOTE_WEIGHTS, **config["real"]),
     threads: 1
     resources:
         mem_mb=8000,

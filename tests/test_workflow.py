@@ -279,6 +279,21 @@ def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy, jobs):
     assert not [words for words in commands if re.search(r"(?<![\w/.])(campaigns|figures|notebooks|runs)/", words)]
 
 
+def test_remote_sensing_scenes_have_their_own_weights():
+    """A method that has none of its own there takes those of the close-range scenes, or of the package."""
+    folders = {"cave-mixture": "", "remote-mixture": "", "real-noise-as-is": "eo1_hyperion_paris/"}
+    wanted = [f"runs/standard/rows/{place}{name}-{method}.csv" for name, place in folders.items() for method in ("hsdt", "sst", "decsc")]
+    done = command("./run_all.sh", "--profile", "standard", "-n", "-p", "--forceall", *wanted)
+    assert done.returncode == 0, done.stdout + done.stderr
+    used = re.findall(r"--dataset (\S+) .*--method (\S+) .*--weights (\S*) ?>", done.stdout)
+    weights_of = {(dataset, method): Path(path).stem for dataset, method, path in used}
+    assert weights_of == {
+        (dataset, method): stem
+        for dataset, trained in (("cave", "paper"), ("remote", "remote"), ("real-noise", "remote"))
+        for method, stem in (("hsdt", f"hsdt-{trained}-0"), ("sst", "sst-paper-0"), ("decsc", ""))
+    }
+
+
 def test_missing_data_is_one_clear_line(copy):
     done = command("./run_all.sh", "--profile", "standard", cwd=copy, DECSC_DATA=str(copy / "nothing"))
     assert done.returncode == 1
@@ -293,6 +308,7 @@ def test_missing_data_is_one_clear_line(copy):
         ("datset=cave", "'datset' is not a key of the profile"),
         ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
         ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
+        ("remote={weights: {hsdt: weights/comparison/hsdt-1.safetensors}}", "remote.weights are for other scenes than those of 'photos'"),
     ],
 )
 def test_a_wrong_profile_is_one_line(changed, message):
