@@ -210,6 +210,7 @@ PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["compar
 PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("weights/comparison").glob("decsc-paper-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 REMOTE_WEIGHTS = WEIGHTS | {method: from_notebooks(path) for method, path in config["remote"].get("weights", {}).items()}
+REMOTE = config["remote"] | {"weights": REMOTE_WEIGHTS}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
@@ -446,7 +447,7 @@ rule remote_sensing:
         published("04_remote_sensing"),
         executed=f"{RUNS}/notebooks/04_remote_sensing.ipynb",
     params:
-        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], **(config["remote"] | {"weights": REMOTE_WEIGHTS})),
+        values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], **REMOTE),
     threads: 1
     resources:
         mem_mb=8000,
@@ -712,6 +713,7 @@ rule report:
         rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
         compared_files(),
         config["weights"].values(),
+        weights_on(config["remote"]["dataset"]).values(),
         code("study/report.py", "study/faults.py", "study/icvl_lists.json", "study/paper*", "study/synthetic.py"),
         notebook="notebooks/12_report.ipynb",
     output:
@@ -724,7 +726,7 @@ rule report:
             cases=config["cases"],
             case=config["case"],
             methods=config["methods"],
-            remote=config["remote"],
+            remote=REMOTE,
             campaign=from_notebooks(config["campaign"]),
             trained={run: from_notebooks(trained(run)) for run in compared()},
             crop=config["crop"],

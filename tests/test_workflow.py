@@ -294,6 +294,19 @@ def test_remote_sensing_scenes_have_their_own_weights():
     }
 
 
+def test_notebooks_of_remote_sensing_scenes_are_told_their_weights():
+    """With other ones they would compute the rows anew."""
+    wanted = [f"runs/standard/notebooks/{name}.ipynb" for name in ("03_close_range", "04_remote_sensing", "05_real_noise", "12_report")]
+    done = command("./run_all.sh", "--profile", "standard", "-n", "-p", "--forceall", *wanted)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r"notebooks/(\d\d)_\w+\.ipynb --parameters '(\{.*\})' >", done.stdout)
+    told = {number: json.loads(values) for number, values in found}
+    assert {number: Path(told[number]["weights"]["hsdt"]).stem for number in ("03", "04", "05", "12")} == {
+        "03": "hsdt-paper-0", "04": "hsdt-remote-0", "05": "hsdt-remote-0", "12": "hsdt-paper-0"
+    }
+    assert told["12"]["remote"]["weights"] == told["04"]["weights"]
+
+
 def test_missing_data_is_one_clear_line(copy):
     done = command("./run_all.sh", "--profile", "standard", cwd=copy, DECSC_DATA=str(copy / "nothing"))
     assert done.returncode == 1
