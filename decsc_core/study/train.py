@@ -233,7 +233,7 @@ class _Progress:
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    before: float | None = None
+    psnr_before: float | None = None
     best: float = -float("inf")
     best_step: int = 0
     best_state: dict = field(default_factory=dict)
@@ -315,7 +315,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     """Train and return the path of the weights with the best validation MPSNR.
 
     `folder` receives `config.json`, `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
-    `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once.
+    `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once. Weights that began
+    from others tell what those reached in validation; they are written even where that was more.
 
     Raises
     ------
@@ -360,7 +361,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     bar = tqdm(total=total, initial=min(total, at.step if config.steps else round(at.seconds)), unit=unit,
                desc=f"train {', '.join(config.cases)}", disable=not progress or not fabric.is_global_zero, mininterval=1)
     if config.start and at.step == 0:
-        at.before = validate(model.eval(), pairs, fabric.device)["psnr"]
+        at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
     started, saved = time.monotonic() - at.seconds, time.monotonic()
     cpu_started = time.process_time() - at.cpu_seconds
     module.train()
@@ -527,7 +528,7 @@ def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, cod
         "seconds": round(at.seconds, 1),
         "cpu_seconds": round(at.cpu_seconds, 1),
         "best_step": at.best_step,
-        **({"validation_psnr_before": at.before} if at.before is not None else {}),
+        **({"validation_psnr_before": at.psnr_before} if at.psnr_before is not None else {}),
         "validation_psnr": at.best,
         "environment": code,
     }
