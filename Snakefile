@@ -104,6 +104,15 @@ def method_files(method, dataset=config["dataset"]):
     return method_code(method) + (configured_weights(method, dataset) or shipped)
 
 
+def described(campaign):
+    """The runs of a campaign file as it describes them."""
+    try:
+        read(campaign, f"{RUNS}/trained")
+    except (OSError, ValueError) as error:
+        sys.exit(f"the profile's campaign cannot be used: {error}")
+    return yaml.safe_load(Path(campaign).read_text())
+
+
 def campaign_of(run):
     """The file that describes a run: the campaign, or the comparison."""
     return config["campaign" if run in CAMPAIGN else "comparison"]
@@ -200,7 +209,7 @@ def campaign_parameters(**values):
 
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
-CAMPAIGN, COMPARISON = (yaml.safe_load(Path(config[key]).read_text()) for key in ("campaign", "comparison"))
+CAMPAIGN, COMPARISON = (described(config[key]) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
 COMPARED = last(read(config["comparison"], f"{RUNS}/trained"))
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:

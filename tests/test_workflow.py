@@ -321,6 +321,7 @@ def test_missing_data_is_one_clear_line(copy):
         ("datset=cave", "'datset' is not a key of the profile"),
         ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
         ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
+        ("campaign=no.yaml", "the profile's campaign cannot be used: [Errno 2] No such file or directory: 'no.yaml'"),
         ("remote={weights: {hsdt: weights/comparison/hsdt-1.safetensors}}", "remote.weights are for other scenes than those of 'photos'"),
     ],
 )

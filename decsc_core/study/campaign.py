@@ -35,7 +35,7 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
     Raises
     ------
     ValueError
-        If the file is no such mapping, or a run has an unknown or a wrong field; the message names file and run.
+        If the file is no such mapping or an empty one, or a run has an unknown or a wrong field; the message names file and run.
     OSError
         If the file cannot be read.
     """
@@ -43,7 +43,7 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
         described = yaml.safe_load(Path(file).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(described, dict) or not all(isinstance(run, dict) for run in described.values()):
+    if not isinstance(described, dict) or not described or not all(isinstance(run, dict) for run in described.values()):
         raise ValueError(f"{file}: expected a mapping of names to runs, as name: {{method: decsc, patches: 4000}}")
     runs: dict[str, TrainConfig] = {}
     for name, run in described.items():

@@ -250,6 +250,7 @@ def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
 @pytest.mark.parametrize("text, told", [
     ("a: [", "not YAML"),
     ("- a", "expected a mapping of names to runs"),
+    ("{}", "expected a mapping of names to runs"),
     ("a: {method: decsc, stepz: 3}", "a: 'stepz' is not a field of a run"),
     ("a: {steps: 3}", "a: method None does not exist; choose one of decsc"),
     ("a: {method: sst, preset: big, steps: 3}", "a: preset 'big' does not exist; choose one of paper, small, tiny"),
