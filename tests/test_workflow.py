@@ -15,6 +15,7 @@ import nbformat
 import papermill
 import pytest
 import torch
+import yaml
 
 from decsc_core import weights
 from decsc_core.denoisers import registry
@@ -279,11 +280,14 @@ def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy, jobs):
     assert not [words for words in commands if re.search(r"(?<![\w/.])(campaigns|figures|notebooks|runs)/", words)]
 
 
-def test_remote_sensing_scenes_have_their_own_weights():
+def test_remote_sensing_scenes_have_their_own_weights(tmp_path):
     """A method that has none of its own there takes those of the close-range scenes, or of the package."""
+    profile = yaml.safe_load((ROOT / "config/standard.yaml").read_text())
+    del profile["remote"]["weights"]["sst"]
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
     folders = {"cave-mixture": "", "remote-mixture": "", "real-noise-as-is": "eo1_hyperion_paris/"}
     wanted = [f"runs/standard/rows/{place}{name}-{method}.csv" for name, place in folders.items() for method in ("hsdt", "sst", "decsc")]
-    done = command("./run_all.sh", "--profile", "standard", "-n", "-p", "--forceall", *wanted)
+    done = command(sys.executable, "-m", "snakemake", "-n", "-p", "--forceall", "--configfile", tmp_path / "profile.yaml", "--", *wanted)
     assert done.returncode == 0, done.stdout + done.stderr
     used = re.findall(r"--dataset (\S+) .*--method (\S+) .*--weights (\S*) ?>", done.stdout)
     weights_of = {(dataset, method): Path(path).stem for dataset, method, path in used}
