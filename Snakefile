@@ -328,7 +328,7 @@ rule train:
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
-        map(trained, [*COMPARED, *CAMPAIGN]),
+        [trained(run) for run in [*COMPARED, *CAMPAIGN]],  # Snakemake passes over the first of a `map`
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:

@@ -19,8 +19,9 @@ os.environ |= {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: where several processes test side by side, the others take the other files meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_runs.py")
+    """The longest files first: where several processes test side by side, they end at about the same time."""
+    order = {name: place for place, name in enumerate(("test_runs.py", "test_workflow.py", "test_llrt.py"))}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -139,6 +139,12 @@ def test_the_graph_publishes_what_the_registry_lists(graph):
     assert declared == {name for artifact in ARTIFACTS for name in artifact.files}
 
 
+def test_the_table_of_trainings_waits_for_all_that_are_evaluated(graph):
+    (drawn,) = re.findall(r"^rule train:\n    input: (.+)$", graph, re.M)
+    weights = re.findall(r"^rule evaluate_run:\n    input: .+ (\S+\.safetensors)$", graph, re.M)
+    assert weights and set(weights) <= set(drawn.split(", "))
+
+
 def imported(module: str, stop: tuple[str, ...]) -> set[str]:
     """The files of the package that a module imports, with those that these import, but for what those of `stop` do."""
     file = ROOT / module.replace(".", "/")
