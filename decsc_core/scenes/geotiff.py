@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from einops import rearrange
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from .georeference import georeference, opened, to_nanometres, values_with_nodata, where_missing
@@ -23,11 +23,13 @@ STALE = "STATISTICS_"
 def read_geotiff(path: Path) -> Scene:
     """Read all bands with CRS, transform or ground control points, no-data value or mask, band descriptions and tags.
 
-    Wavelengths come from the bands' tags: `wavelength` with `wavelength_units`, as GDAL writes them from an ENVI
-    image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY.
+    An alpha band is no band of the cube: where it is 0 there are no data. Wavelengths come from the bands' tags: `wavelength`
+    with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY.
     """
     with opened(path) as dataset:
-        data = rearrange(dataset.read(), "band row column -> row column band")
+        alpha = [band for band, meaning in zip(dataset.indexes, dataset.colorinterp) if meaning == ColorInterp.alpha]
+        bands = [band for band in dataset.indexes if band not in alpha]
+        data = rearrange(dataset.read(bands), "band row column -> row column band")
         metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
         points, crs = dataset.gcps
         if points:
@@ -35,16 +37,22 @@ def read_geotiff(path: Path) -> Scene:
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
         missing = where_missing(data, metadata.get("nodata"))
+        masks = [dataset.read(band) for band in alpha]  # GDAL's own mask has it only of bytes and 16 bits without a sign
         if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
-            masked = (dataset.read_masks(1) == 0)[:, :, None]
+            masks.append(dataset.read_masks(1))
+        for mask in masks:
+            masked = (mask == 0)[:, :, None]
             missing = np.broadcast_to(masked, data.shape) if missing is None else missing | masked
-        if any(dataset.descriptions):
-            metadata["band_names"] = tuple(text or "" for text in dataset.descriptions)
+        names, scales, offsets = (
+            tuple(of_all[band - 1] for band in bands) for of_all in (dataset.descriptions, dataset.scales, dataset.offsets)
+        )
+        if any(names):
+            metadata["band_names"] = tuple(text or "" for text in names)
         metadata["tags"] = dataset.tags()
-        metadata["band_tags"] = tuple(dataset.tags(band) for band in dataset.indexes)
-        if set(dataset.scales) != {1.0} or set(dataset.offsets) != {0.0}:
-            metadata["band_scales"], metadata["band_offsets"] = dataset.scales, dataset.offsets
-        imagery = [dataset.tags(band, ns="IMAGERY") for band in dataset.indexes]
+        metadata["band_tags"] = tuple(dataset.tags(band) for band in bands)
+        if set(scales) != {1.0} or set(offsets) != {0.0}:
+            metadata["band_scales"], metadata["band_offsets"] = scales, offsets
+        imagery = [dataset.tags(band, ns="IMAGERY") for band in bands]
     wavelengths = _wavelengths(metadata["band_tags"], imagery)
     return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
 

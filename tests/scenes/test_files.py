@@ -13,6 +13,7 @@ import rasterio
 import scipy.io
 import spectral.io.envi as spy
 from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
 from skimage.io import imsave
 
 from decsc_core.scenes import Scene, SceneError, files, read, write
@@ -293,6 +294,23 @@ def test_geotiff_mask_of_the_data_set_counts_as_no_data(tmp_path, numbers, inter
     assert (tmp_path / "in.tif.msk").exists() != internal
     mask[5, 4] = nodata is None
     np.testing.assert_array_equal(read(tmp_path / "in.tif").nodata, ~mask)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_geotiff_alpha_is_no_band_but_tells_where_no_data_are(tmp_path, numbers, dtype):
+    numbers[:2, :, -1] = 0
+    make_tiff(tmp_path / "in.tif", numbers.astype(dtype))
+    with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.colorinterp = (*[ColorInterp.undefined] * 3, ColorInterp.alpha)
+        dataset.descriptions = ("a", "b", "c", "alpha")
+    scene = read(tmp_path / "in.tif")
+    assert scene.cube.shape == (6, 5, 3)
+    np.testing.assert_array_equal(scene.nodata, numbers[:, :, -1] == 0)
+    write(scene, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert out.descriptions == ("a", "b", "c")
+        np.testing.assert_array_equal(out.dataset_mask() == 0, numbers[:, :, -1] == 0)
+        np.testing.assert_allclose(out.read()[:, 2:], numbers.transpose(2, 0, 1)[:3, 2:], rtol=1e-5)
 
 
 def test_band_scales_go_to_envi_and_back(tmp_path, numbers):
