@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import tempfile
 import warnings
@@ -45,6 +46,10 @@ class OneLineGroup(TyperGroup):
             sys.exit(2)
         except _UsageError as error:
             say(_usage(error))
+            sys.exit(2)
+        except OSError as error:  # what commands read and write blames its file; this is what they print
+            say(f"the output cannot be printed: {error.strerror or error}")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at the end, and says so
             sys.exit(2)
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -275,6 +275,21 @@ def test_a_full_disk_leaves_the_old_file_and_an_exit_code(script, tmp_path, name
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_output_that_cannot_be_printed_is_one_line(script, tmp_path):
+    done = subprocess.run([script.path, "methods"], cwd=tmp_path, stdout=open("/dev/full", "w"), stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr == "decsc: the output cannot be printed: No space left on device\n"
+
+
+def test_dead_bands_are_told_and_left_alone(decsc, tmp_path):
+    numbers = np.random.default_rng(0).integers(500, 9000, (9, 8, 6)).astype(np.int16)
+    numbers[:, :, [1, 4]] = -9999
+    np.save(tmp_path / "in.npy", numbers)
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", "tv")
+    assert code == 0 and "in.npy: 9 x 8 pixels, 6 bands; of a single value, left as they are: 2, 5" in err
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy")[:, :, [1, 4]], -9999, rtol=1e-4)
+
+
 # noise and score
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from decsc_core.bands import single_valued
+
 
 class CubeError(ValueError):
     """The array given to a denoiser is not a cube it can work on; the message says why."""
@@ -59,7 +61,8 @@ class Estimate:
 class Denoiser(ABC):
     """A method that maps a noisy cube to a clean one of the same shape.
 
-    A subclass sets the attributes and writes `_denoise`; calling the object checks what goes in and comes out.
+    A subclass sets the attributes and writes `_denoise`; calling the object checks what goes in and comes out. A band that has
+    a single value, as dead bands have, holds no image: it comes back as it is, and the method sees its nearest neighbour in its place.
 
     Attributes
     ----------
@@ -98,15 +101,23 @@ class Denoiser(ABC):
             If the method returned a cube of another shape or with values that are not finite.
         """
         cube = check_cube(noisy)
+        single, value = single_valued(cube), cube[0, 0].copy()
+        others = np.flatnonzero(~single)
+        for band in np.flatnonzero(single):
+            cube[:, :, band] = cube[:, :, others[np.argmin(np.abs(others - band))]]
         _warn_of_units(cube)
+        shape = cube.shape
         estimate = self._denoise(cube, progress)
         with np.errstate(over="ignore"):
             estimate = replace(estimate, cube=np.asarray(estimate.cube, dtype=np.float32))
-        if estimate.cube.shape != cube.shape:
-            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {cube.shape}")
+        if estimate.cube.shape != shape:
+            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {shape}")
         bad = int(np.count_nonzero(~np.isfinite(estimate.cube)))
         if bad:
             raise RuntimeError(f"{self.name} diverged: {bad} of {cube.size} values of its estimate are not finite")
+        if single.any():
+            spread = None if estimate.spread is None else np.where(single, 0, estimate.spread)
+            estimate = replace(estimate, cube=np.where(single, value, estimate.cube), spread=spread)
         return estimate
 
     @abstractmethod

@@ -42,6 +42,8 @@ def read_npz(path: Path) -> Scene:
     missing = None
     if "nodata" in fields:
         mask = fields["nodata"].astype(bool)
+        if mask.shape not in (cube.shape, cube.shape[:2]):
+            raise SceneError(f"{path}: nodata is {mask.shape}; it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data")
         missing = np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     name = str(fields.get("name", path.stem))
     return Scene.from_physical(
@@ -98,7 +100,10 @@ def read_cave(folder: Path) -> Scene:
 
     bands = []
     for file in cave_images(folder):
-        image = imread(file)
+        try:
+            image = imread(file)
+        except Exception as error:  # its plugins raise many kinds
+            raise SceneError(f"{file}: cannot be read as an image ({str(error).splitlines()[0]})") from error
         if image.dtype not in (np.uint8, np.uint16):
             raise SceneError(f"{file}: the image is {image.dtype}; a CAVE band is 8 or 16 bits")
         grey = image if image.ndim == 2 else image[:, :, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -29,6 +31,14 @@ LAYOUT = (
     "reflectance scale factor", "data ignore value",
 )  # fmt: skip
 """Header fields that describe the bytes on disk; a writer makes them anew."""
+NUMBERS = {
+    **dict.fromkeys(("lines", "samples", "bands"), (r"0*[1-9]\d*", "a whole number above 0")),
+    "header offset": (r"\d+", "a whole number of at least 0"),
+    "data type": ("|".join(spy.envi_to_dtype), f"one of {', '.join(spy.envi_to_dtype)}"),
+    "byte order": ("[01]", "0 or 1"),
+    "data ignore value": (r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", "a number"),
+}
+"""Header fields without which nothing can be read: the pattern of their values, and that in words."""
 BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
 """Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
 PER_BAND = ("wavelength", "fwhm", "bbl", "band names", *BAND_SCALING.values())
@@ -93,7 +103,21 @@ def _opened(header_path: Path, data_path: Path) -> Any:
         warnings.filterwarnings("ignore", message="Parameters with non-lowercase names")
         copy = Path(folder) / "decoded.hdr"
         copy.write_text(text)
-        return spy.open(str(copy), str(data_path))
+        _check(header_path, spy.read_envi_header(str(copy)))
+        logger = logging.getLogger("spectral")  # it warns of wavelengths on stderr; `read_envi` does so itself
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            return spy.open(str(copy), str(data_path))
+        finally:
+            logger.setLevel(level)
+
+
+def _check(header_path: Path, header: dict[str, Any]) -> None:
+    """A SceneError for the first field of a header, as SPy reads it, that cannot be what it says."""
+    for field, (pattern, right) in NUMBERS.items():
+        if field in header and not re.fullmatch(pattern, str(header[field]), re.IGNORECASE):
+            raise SceneError(f"{header_path}: the header's {field} is {header[field]!r} but must be {right}")
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
@@ -161,10 +185,9 @@ def _wavelengths(header: dict[str, Any], bands: int) -> tuple[np.ndarray | None,
     if len(values) != bands:
         return None, f"there are {len(values)} wavelengths for {bands} bands"
     try:
-        wavelengths = to_nanometres([float(value) for value in values], unit)
+        return to_nanometres(values, unit), ""
     except ValueError as error:
         return None, str(error)
-    return wavelengths, "" if wavelengths is not None else f"the unit {unit!r} is not known"
 
 
 def _data_files(header_path: Path) -> list[Path]:

@@ -25,18 +25,27 @@ NANOMETRES = {
 ENVI_FIELDS = ("map info", "coordinate system string")
 
 
-def to_nanometres(values: Any, unit: str | None) -> np.ndarray | None:
-    """Wavelengths in nm, or None if the unit is not one of length.
+def to_nanometres(values: Any, unit: str | None = None) -> np.ndarray:
+    """Wavelengths in nm, of numbers or of the texts that a header has.
 
     Without a unit, values that are all below 100 are taken as micrometres and others as nanometres.
+
+    Raises
+    ------
+    ValueError
+        If a value is no number above 0, or the unit is not one of length; the message says so.
     """
-    wavelengths = np.asarray(values, dtype=np.float64)
+    wavelengths = np.asarray([float(value) for value in values])
+    if not ((0 < wavelengths) & (wavelengths < np.inf)).all():
+        raise ValueError(f"{values[np.argmin((0 < wavelengths) & (wavelengths < np.inf))]} is no wavelength")
     key = (unit or "unknown").strip().lower()
     if key == "unknown":
         return wavelengths * (1e3 if wavelengths.max() < 100 else 1.0)
     if key in ("wavenumber", "cm-1"):
         return 1e7 / wavelengths
-    return wavelengths * NANOMETRES[key] if key in NANOMETRES else None
+    if key not in NANOMETRES:
+        raise ValueError(f"the unit {unit!r} is not known")
+    return wavelengths * NANOMETRES[key]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ STALE = "STATISTICS_"
 
 
 def read_geotiff(path: Path) -> Scene:
-    """Read all bands with CRS, transform or ground control points, no-data value or mask, band descriptions and tags.
+    """Read all bands with CRS, transform, ground control points or RPCs, no-data value or mask, band descriptions and tags.
 
     An alpha band is no band of the cube: where it is 0 there are no data. Wavelengths come from the bands' tags: `wavelength`
-    with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY.
+    with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those
+    that cannot be used are left out, with a warning that says why.
     """
     with opened(path) as dataset:
         alpha = [band for band, meaning in zip(dataset.indexes, dataset.colorinterp) if meaning == ColorInterp.alpha]
@@ -34,6 +36,8 @@ def read_geotiff(path: Path) -> Scene:
         points, crs = dataset.gcps
         if points:
             metadata |= {"gcps": points, "gcps_crs": crs and crs.to_wkt()}
+        if dataset.rpcs:
+            metadata["rpcs"] = dataset.rpcs
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
         missing = where_missing(data, metadata.get("nodata"))
@@ -53,7 +57,11 @@ def read_geotiff(path: Path) -> Scene:
         if set(scales) != {1.0} or set(offsets) != {0.0}:
             metadata["band_scales"], metadata["band_offsets"] = scales, offsets
         imagery = [dataset.tags(band, ns="IMAGERY") for band in bands]
-    wavelengths = _wavelengths(metadata["band_tags"], imagery)
+    try:
+        wavelengths = _wavelengths(metadata["band_tags"], imagery)
+    except ValueError as error:
+        warnings.warn(f"{path}: wavelengths are left out: {error}", stacklevel=2)
+        wavelengths = None
     return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
 
 
@@ -75,6 +83,8 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         profile["transform"] = rasterio.Affine(*metadata["transform"])
     elif "gcps" in metadata:
         profile |= {"gcps": metadata["gcps"], "crs": metadata["gcps_crs"]}
+    if "rpcs" in metadata:
+        profile["rpcs"] = metadata["rpcs"]
     with opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
         dataset.update_tags(**metadata.get("tags", {}))
         names = metadata.get("band_names", ())
@@ -101,10 +111,9 @@ def write_geotiff(scene: Scene, path: Path) -> None:
 
 
 def _wavelengths(band_tags: tuple[dict[str, str], ...], imagery: list[dict[str, str]]) -> np.ndarray | None:
-    """Band centres [nm], or None unless every band has one in a unit of length."""
+    """Band centres [nm], or None unless every band has one; a ValueError says why some cannot be used."""
     if all("wavelength" in tags for tags in band_tags):
-        values = [float(tags["wavelength"]) for tags in band_tags]
-        return to_nanometres(values, band_tags[0].get("wavelength_units"))
+        return to_nanometres([tags["wavelength"] for tags in band_tags], band_tags[0].get("wavelength_units"))
     if all("CENTRAL_WAVELENGTH_UM" in tags for tags in imagery):
-        return to_nanometres([float(tags["CENTRAL_WAVELENGTH_UM"]) for tags in imagery], "um")
+        return to_nanometres([tags["CENTRAL_WAVELENGTH_UM"] for tags in imagery], "um")
     return None

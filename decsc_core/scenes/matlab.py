@@ -24,14 +24,14 @@ NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uin
 def read_mat(path: Path) -> Scene:
     """Read the one numeric variable of three dimensions, NaN as no-data, with its wavelengths if the file has them.
 
-    The wavelengths are the vector with one increasing, positive entry a band that has one of `WAVELENGTH_NAMES` and
-    does not just count the bands; MATLAB files state no unit, so entries that are all below 100 are taken as
-    micrometres and others as nanometres.
+    The wavelengths are the vector with one positive entry a band, not all equal, that has one of `WAVELENGTH_NAMES` and does
+    not just count the bands; MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and
+    others as nanometres.
 
     Raises
     ------
     SceneError
-        If there is no such variable, or several and none or more than one has one of `CUBE_NAMES`, or if the first
+        If there is no such variable, or several, none of them ``cube`` and none or more than one of `CUBE_NAMES`, or if the first
         axis of the cube has as many entries as there are wavelengths and the last has not.
     """
     hdf5 = h5py.is_hdf5(path)
@@ -44,11 +44,11 @@ def read_mat(path: Path) -> Scene:
         if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in (first, bands):
             values = load(name).astype(np.float64).ravel()
             counts = np.array_equal(values, np.arange(1, values.size + 1))
-            if values[0] > 0 and (np.diff(values) > 0).all() and not counts:
+            if ((0 < values) & (values < np.inf)).all() and (values.size == 1 or np.ptp(values)) and not counts:
                 if values.size != bands:
                     size = "x".join(map(str, shapes[variable]))
                     raise SceneError(f"{path}: the cube is {size} with {first} wavelengths; bands come last")
-                wavelengths = to_nanometres(values, None)
+                wavelengths = to_nanometres(values)
                 metadata["wavelength_variable"] = name
                 break
     data = load(variable)
@@ -100,7 +100,7 @@ def _cube_variable(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
     """The name of the variable that is the cube."""
     cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     if len(cubes) > 1:
-        cubes = [name for name in cubes if name.lower() in CUBE_NAMES] or cubes
+        cubes = [name for name in cubes if name == "cube"] or [name for name in cubes if name.lower() in CUBE_NAMES] or cubes
     if len(cubes) == 1:
         return cubes[0]
     listed = ", ".join(f"{name} {'x'.join(map(str, shapes[name]))}" for name in (cubes or shapes)) or "none"

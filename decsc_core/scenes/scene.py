@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from decsc_core.bands import single_valued
+
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
 REFLECTANCE_SPAN = 0.25
 """... if their 0.1 and 99.9 percentiles are at least this far apart."""
 FILL_SHARE, FILL_GAP = 0.001, 3
-"""An extreme value that fills this share of the pixels, this many ranges of all others away from them, is no datum."""
+"""An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
+LARGEST = 1e6
+"""Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
+DECLARE = "declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
+"""What would be right of a value that is no datum."""
 
 
 class SceneError(ValueError):
@@ -62,6 +68,8 @@ class Scene:
             wavelengths = np.asarray(self.wavelengths, dtype=np.float64)
             if wavelengths.shape != cube.shape[2:]:
                 raise SceneError(f"{self.name}: {wavelengths.size} wavelengths for {cube.shape[2]} bands; give as many")
+            if not np.isfinite(wavelengths).all():
+                raise SceneError(f"{self.name}: the wavelengths hold NaN or infinity; leave them out if they are not known")
             object.__setattr__(self, "wavelengths", wavelengths)
         if self.nodata is not None:
             nodata = np.asarray(self.nodata, dtype=bool)
@@ -75,7 +83,7 @@ class Scene:
 
         Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`, `REFLECTANCE_SPAN`), are mapped
         so that the 0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1].
-        Other floats are kept as they are.
+        Other floats are kept as they are. Bands of a single value, as dead ones are, do not count.
 
         Parameters
         ----------
@@ -91,29 +99,38 @@ class Scene:
         Raises
         ------
         SceneError
-            If values that are not declared missing are NaN, infinite or an obvious fill value (see `FILL_SHARE`), or
-            if no value is left.
+            If values that are not declared missing are NaN, infinite, beyond float32 or an obvious fill value (see
+            `FILL_SHARE`, `LARGEST`), or if no value is left.
         """
         data = as_cube(data, name)
         metadata = dict(fields.pop("metadata", {}))
         valid = np.isfinite(data) if missing is None else np.isfinite(data) | missing
         if not valid.all():
+            declared = f"give them the file's no-data value, {metadata['nodata']:g}" if "nodata" in metadata else DECLARE
             raise SceneError(
                 f"{name}: {valid.size - int(valid.sum())} values are NaN or infinite and not declared as no-data; "
-                "repair them or declare a no-data value in the file"
+                f"repair them, or {declared}"
             )
-        nodata, values = None, data
+        nodata = None
         if missing is not None and missing.any():
             if missing.all():
                 raise SceneError(f"{name}: every value is declared as no-data; at least one pixel must have data")
             used = ~missing.all(axis=(0, 1))
             nodata = missing[:, :, used].all(axis=2)
             nodata = nodata if nodata.any() else None
-            values, data = data[~missing], _filled(data, missing)
+            data = _filled(data, missing)
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
-        _refuse_fill_value(data, name)
-        scale, offset = _affine(values, data.dtype)
+        alive = ~single_valued(data)
+        values = data[:, :, alive]
+        _refuse_fill_value(values, name)
+        low, high = float(values.min()), float(values.max())
+        scale, offset = _affine(values if missing is None else values[~missing[:, :, alive]], data.dtype)
+        far = max(low, high, key=lambda value: abs(value - offset))
+        if max(-low, high) > np.finfo(np.float32).max:
+            raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
+        if abs(far - offset) / abs(scale) > LARGEST:
+            raise SceneError(f"{name}: the value {far:g} is {abs(far - offset) / abs(scale):.1g} times the range of nearly all others away; repair it, or {DECLARE}")
         if (scale, offset) != (1.0, 0.0):
             data = (data - np.float64(offset)) / scale
         return cls(data, name, scale=scale, offset=offset, nodata=nodata, metadata=metadata, **fields)
@@ -156,17 +173,16 @@ def as_cube(data: Any, name: str) -> np.ndarray:
 
 
 def _refuse_fill_value(data: np.ndarray, name: str) -> None:
-    """A SceneError if the smallest or the largest value marks pixels without data, undeclared; see `FILL_SHARE`."""
+    """A SceneError if the smallest or the largest value marks what has no data, undeclared; see `FILL_SHARE`."""
     for fill in (data.min(), data.max()):
-        share = (data == fill).all(axis=2).mean()
+        share = (data == fill).mean()
         others = data[data != fill] if share >= FILL_SHARE else data[:0]
         if others.size == 0:
             continue
         low, high = float(others.min()), float(others.max())
         if high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
             raise SceneError(
-                f"{name}: {fill:g} fills {100 * share:.2g} % of the pixels, far from all other values ({low:g} to "
-                f"{high:g}); declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
+                f"{name}: {100 * share:.2g} % of the values are {fill:g}, far from all others ({low:g} to {high:g}); {DECLARE}"
             )
 
 

@@ -42,6 +42,28 @@ def with_bad(count_nan: int, count_inf: int) -> np.ndarray:
     return cube
 
 
+class Remembering(Denoiser):
+    """Remembers what it was given."""
+
+    name = "remembering"
+    kind = "model-driven"
+
+    def _denoise(self, noisy, progress):
+        self.seen = noisy.copy()
+        return Estimate(noisy)
+
+
+def test_dead_bands_come_back_and_the_method_sees_their_neighbours(recwarn):
+    cube = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
+    cube[:, :, [0, 3, 4]] = 0, -9999, -9999
+    method = Remembering()
+    np.testing.assert_array_equal(method(cube).cube, cube)
+    np.testing.assert_array_equal(method.seen, cube[:, :, [1, 1, 2, 2, 5, 5]])
+    assert not recwarn
+    np.testing.assert_array_equal(Doubling()(cube).spread[0, 0], [0, 1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(Doubling()(np.full((3, 3, 2), 0.25)).cube, 0.5)  # where nothing else is there
+
+
 @pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("order", ["C", "F"])

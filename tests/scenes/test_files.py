@@ -14,6 +14,7 @@ import scipy.io
 import spectral.io.envi as spy
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
+from rasterio.rpc import RPC
 from skimage.io import imsave
 
 from decsc_core.scenes import Scene, SceneError, files, read, write
@@ -145,12 +146,23 @@ def test_envi_wavelength_units(tmp_path, numbers, unit, expected):
 @pytest.mark.parametrize("given, unit, told", [
     (["0.5", "0.6"], "um", "2 wavelengths for 4 bands"),
     (["a", "b", "c", "d"], "um", "'a'"),
+    (["0", "20000", "30000", "40000"], "wavenumber", "0 is no wavelength"),
+    (["400", "nan", "600", "700"], "Nanometers", "nan is no wavelength"),
     (["500", "600", "700", "800"], "Nanometers (nm)", "the unit 'Nanometers (nm)' is not known"),
 ])
-def test_envi_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, given, unit, told):
+def test_envi_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, given, unit, told, caplog):
     spy.save_image(str(tmp_path / "a.hdr"), numbers, metadata={"wavelength": given, "wavelength units": unit})
     with pytest.warns(UserWarning, match=rf"a\.hdr: wavelengths are left out: .*{re.escape(told)}"):
         assert read(tmp_path / "a.hdr").wavelengths is None
+    assert not caplog.records  # nor is it told twice
+
+
+def test_geotiff_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers):
+    make_tiff(tmp_path / "a.tif", numbers)
+    with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        dataset.update_tags(2, wavelength="green")
+    with pytest.warns(UserWarning, match=r"a\.tif: wavelengths are left out: .*'green'"):
+        assert read(tmp_path / "a.tif").wavelengths is None
 
 
 def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
@@ -196,6 +208,11 @@ def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding):
     ("reflectance scale factor = 0", "reflectance scale factor 0 is not a number above 0"),
     ("reflectance scale factor = -10000", "reflectance scale factor -10000 is not a number above 0"),
     ("reflectance scale factor = nan", "reflectance scale factor nan is not a number above 0"),
+    ("data type = 99", "data type is '99' but must be one of 1, 2, 3, 4, 5"),
+    ("lines = -20", "lines is '-20' but must be a whole number above 0"),
+    ("header offset = -8", "header offset is '-8' but must be a whole number of at least 0"),
+    ("byte order = 2", "byte order is '2' but must be 0 or 1"),
+    ("data ignore value = none", "data ignore value is 'none' but must be a number"),
 ])
 def test_envi_headers_that_make_no_sense_are_refused(tmp_path, numbers, field, told):
     make_envi(tmp_path / "a.hdr", numbers, "bsq")
@@ -254,7 +271,7 @@ def test_geotiff_nodata_that_is_nan_or_beyond_float32(tmp_path, rng, nodata):
 @pytest.mark.parametrize("nodata", [0.0, 1.0, -9999.0])
 @pytest.mark.parametrize("name", ["out.tif", "out.hdr"])
 def test_a_value_that_happens_to_be_the_nodata_value_stays_a_value(tmp_path, rng, nodata, name):
-    data = rng.random((6, 5, 4)).astype(np.float32)
+    data = rng.random((30, 30, 4)).astype(np.float32)
     data[1, 1] = nodata
     make_tiff(tmp_path / "in.tif", data, nodata=nodata)
     scene = read(tmp_path / "in.tif")
@@ -311,6 +328,18 @@ def test_geotiff_alpha_is_no_band_but_tells_where_no_data_are(tmp_path, numbers,
         assert out.descriptions == ("a", "b", "c")
         np.testing.assert_array_equal(out.dataset_mask() == 0, numbers[:, :, -1] == 0)
         np.testing.assert_allclose(out.read()[:, 2:], numbers.transpose(2, 0, 1)[:3, 2:], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_geotiff_rational_polynomials_come_back(tmp_path, numbers):
+    rpcs = RPC(height_off=10.0, height_scale=500.0, lat_off=48.0, lat_scale=0.1, line_den_coeff=[1.0] + [0.0] * 19,
+               line_num_coeff=[0.0, 1.0] + [0.0] * 18, line_off=3.0, line_scale=3.0, long_off=2.0, long_scale=0.1,
+               samp_den_coeff=[1.0] + [0.0] * 19, samp_num_coeff=[0.0, 0.0, 1.0] + [0.0] * 17, samp_off=2.0, samp_scale=2.0)
+    with rasterio.open(tmp_path / "in.tif", "w", driver="GTiff", height=6, width=5, count=4, dtype="int16", rpcs=rpcs) as dataset:
+        dataset.write(numbers.transpose(2, 0, 1))
+    write(read(tmp_path / "in.tif"), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out, rasterio.open(tmp_path / "in.tif") as source:
+        assert out.rpcs.to_dict() == source.rpcs.to_dict() and out.rpcs.lat_off == 48
 
 
 def test_band_scales_go_to_envi_and_back(tmp_path, numbers):
@@ -409,6 +438,12 @@ def test_mat_with_bands_first_is_refused(tmp_path, numbers):
         read(tmp_path / "a.mat")
 
 
+@pytest.mark.parametrize("wavelengths", [[800, 700, 600, 500], [400, 600, 590, 700], [400, 600, 600, 700]])
+def test_mat_wavelengths_need_not_increase(tmp_path, numbers, wavelengths):
+    write(Scene.from_physical(numbers, "s", wavelengths=wavelengths), tmp_path / "a.mat")
+    np.testing.assert_array_equal(read(tmp_path / "a.mat").wavelengths, wavelengths)
+
+
 def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
     for first in (0, 1):
         for cube in (numbers, numbers.transpose(2, 0, 1)):
@@ -419,8 +454,10 @@ def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
 def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
     scipy.io.savemat(tmp_path / "a.mat", {"first": numbers, "rad": numbers + 1, "t": 3})
     np.testing.assert_allclose(read(tmp_path / "a.mat").physical(), numbers + 1, atol=2e-3)
-    for other in ("second", "cube"):
-        scipy.io.savemat(tmp_path / "b.mat", {"img" if other == "cube" else "first": numbers, other: numbers})
+    scipy.io.savemat(tmp_path / "a.mat", {"data": numbers, "cube": numbers + 1})
+    np.testing.assert_allclose(read(tmp_path / "a.mat").physical(), numbers + 1, atol=2e-3)
+    for other in ("second", "hsi"):
+        scipy.io.savemat(tmp_path / "b.mat", {"img" if other == "hsi" else "first": numbers, other: numbers})
         with pytest.raises(SceneError, match=rf"b\.mat: several .* {other} 6x5x4"):
             read(tmp_path / "b.mat")
     scipy.io.savemat(tmp_path / "c.mat", {"flat": numbers[:, :, 0], "text": "hello"})
@@ -471,6 +508,8 @@ def test_no_data_come_back_from_every_format(tmp_path, numbers, name, partly):
     ("scale", np.nan, "scale nan and offset 0 must"),
     ("offset", np.inf, "scale 1 and offset inf must"),
     ("wavelengths_nm", [400, np.nan, 500, 600], "wavelengths_nm holds NaN or infinity"),
+    ("nodata", 0, r"nodata is \(\); it is a mask"),
+    ("nodata", np.zeros((3, 3)), r"nodata is \(3, 3\); it is a mask"),
 ])
 def test_npz_with_numbers_that_make_no_sense_is_refused(tmp_path, numbers, field, value, told):
     np.savez(tmp_path / "a.npz", cube=numbers, **{field: value})
@@ -502,6 +541,9 @@ def test_cave_folder(tmp_path, rng):
         assert scene.name == "toy"
         np.testing.assert_array_equal(scene.cube, sixteen.astype(np.float32) / np.float32(65535))
         np.testing.assert_array_equal(scene.wavelengths, np.arange(400, 701, 10))
+    (tmp_path / "toy_ms" / "toy_ms" / "toy_ms_07.png").write_bytes(b"broken")
+    with pytest.raises(SceneError, match=r"toy_ms_07\.png: cannot be read as an image"):
+        read(tmp_path / "toy_ms")
     (tmp_path / "toy_ms" / "toy_ms" / "toy_ms_07.png").unlink()
     with pytest.raises(SceneError, match=r"toy_ms: band images .* a CAVE folder has \*_01.png to \*_31.png"):
         read(tmp_path / "toy_ms")

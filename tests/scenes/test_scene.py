@@ -76,11 +76,38 @@ def test_values_that_are_not_finite_are_refused_with_their_count(rng, bad):
 def test_a_fill_value_that_is_not_declared_is_refused(rng, dtype, fill):
     data = (rng.random((20, 25, 5)) * (1 if np.dtype(dtype).kind == "f" else 5000)).astype(dtype)
     data[:4] = data[7, 7, :2] = fill
-    with pytest.raises(SceneError, match=rf"^edges: {re.escape(f'{fill:g}')} fills 20 % of the pixels, .* declare it as no-data"):
+    with pytest.raises(SceneError, match=rf"^edges: 20 % of the values are {re.escape(f'{fill:g}')}, far from all others .* declare it as no-data"):
         Scene.from_physical(data, "edges")
-    with pytest.raises(SceneError, match="fills .* of the pixels"):
+    with pytest.raises(SceneError, match="% of the values are"):
         Scene.from_physical(data, "edges", missing=data == data[10, 10, 0])
     Scene.from_physical(data, "edges", missing=data == data[0, 0, 0])
+
+
+def test_a_fill_value_of_some_bands_is_refused_and_dead_bands_do_not_count(rng):
+    data = rng.random((20, 25, 8))
+    data[:5, :, 4:] = -9999
+    with pytest.raises(SceneError, match="^half: 12 % of the values are -9999, far from all others"):
+        Scene.from_physical(data, "half")
+    numbers = rng.integers(500, 9000, (20, 25, 8)).astype(np.float32)
+    alive = Scene.from_physical(numbers[:, :, 2:], "alive")
+    for dead in (-9999, 0, 65535):
+        numbers[:, :, :2] = dead
+        scene = Scene.from_physical(numbers, "dead")
+        assert (scene.scale, scene.offset) == (alive.scale, alive.offset)
+        np.testing.assert_allclose(scene.physical(), numbers, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_a_single_value_out_of_this_world_is_refused(rng, dtype):
+    data = (rng.random((40, 40, 8)) * (1 if np.dtype(dtype).kind == "f" else 5000)).astype(dtype)
+    data[20, 20, 7] = -1e18
+    with pytest.raises(SceneError, match=r"^odd: the value -1e\+18 is \d+e\+\d+ times the range of nearly all others away; repair it"):
+        Scene.from_physical(data, "odd")
+
+
+def test_values_beyond_float32_are_refused_before_anything_is_done_with_them(rng):
+    with pytest.raises(SceneError, match=r"^odd: values reach 1e\+300, beyond what float32 holds; give them smaller units"):
+        Scene.from_physical(np.linspace(0, 1e300, 60).reshape(4, 5, 3), "odd")
 
 
 def test_saturated_or_dark_pixels_are_no_fill_value(rng):
@@ -102,6 +129,8 @@ def test_sizes_beside_the_cube_must_agree(rng):
     cube = rng.random((4, 5, 3))
     with pytest.raises(SceneError, match="2 wavelengths for 3 bands"):
         Scene(cube, "s", wavelengths=np.array([1.0, 2.0]))
+    with pytest.raises(SceneError, match="the wavelengths hold NaN or infinity"):
+        Scene(cube, "s", wavelengths=np.array([1.0, np.nan, 3.0]))
     with pytest.raises(SceneError, match=r"no-data mask is \(5, 4\) but must be \(4, 5\)"):
         Scene(cube, "s", nodata=np.zeros((5, 4), bool))
 
