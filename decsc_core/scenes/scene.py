@@ -122,7 +122,7 @@ class Scene:
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
         alive = ~single_valued(data)
-        values = data[:, :, alive]
+        values = data if alive.all() else data[:, :, alive]
         _refuse_fill_value(values, name)
         low, high = float(values.min()), float(values.max())
         scale, offset = _affine(values if missing is None else values[~missing[:, :, alive]], data.dtype)
