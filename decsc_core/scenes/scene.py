@@ -127,7 +127,7 @@ class Scene:
         low, high = float(values.min()), float(values.max())
         scale, offset = _affine(values if missing is None else values[~missing[:, :, alive]], data.dtype)
         far = max(low, high, key=lambda value: abs(value - offset))
-        if max(-low, high) > np.finfo(np.float32).max:
+        if max(-low, high) > float(np.finfo(np.float32).max):
             raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
         if abs(far - offset) / abs(scale) > LARGEST:
             raise SceneError(f"{name}: the value {far:g} is {abs(far - offset) / abs(scale):.1g} times the range of nearly all others away; repair it, or {DECLARE}")

@@ -105,7 +105,8 @@ def test_a_single_value_out_of_this_world_is_refused(rng, dtype):
         Scene.from_physical(data, "odd")
 
 
-def test_values_beyond_float32_are_refused_before_anything_is_done_with_them(rng):
+@pytest.mark.filterwarnings("error")
+def test_values_beyond_float32_are_refused_before_anything_is_done_with_them():
     with pytest.raises(SceneError, match=r"^odd: values reach 1e\+300, beyond what float32 holds; give them smaller units"):
         Scene.from_physical(np.linspace(0, 1e300, 60).reshape(4, 5, 3), "odd")
 
