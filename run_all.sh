@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every table and figure, from one command.
 #
-#   ./run_all.sh                   the quick profile: embedded scenes, minutes on a laptop
+#   ./run_all.sh                   the quick profile: embedded scenes, half an hour on a laptop
 #   ./run_all.sh --profile NAME    another profile of config/ (standard, ...); scenes from DECSC_DATA
 #   ./run_all.sh setup             only make the environment
 #   ./run_all.sh test [...]        the test suite; what follows goes to pytest

@@ -277,7 +277,8 @@ def test_a_full_disk_leaves_the_old_file_and_an_exit_code(script, tmp_path, name
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 def test_output_that_cannot_be_printed_is_one_line(script, tmp_path):
-    done = subprocess.run([script.path, "methods"], cwd=tmp_path, stdout=open("/dev/full", "w"), stderr=subprocess.PIPE, text=True, timeout=120)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([script.path, "methods"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr == "decsc: the output cannot be printed: No space left on device\n"
 
 

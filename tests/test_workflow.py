@@ -141,8 +141,8 @@ def test_the_graph_publishes_what_the_registry_lists(graph):
 
 def test_the_table_of_trainings_waits_for_all_that_are_evaluated(graph):
     (drawn,) = re.findall(r"^rule train:\n    input: (.+)$", graph, re.M)
-    weights = re.findall(r"^rule evaluate_run:\n    input: .+ (\S+\.safetensors)$", graph, re.M)
-    assert weights and set(weights) <= set(drawn.split(", "))
+    needed = re.findall(r"^rule evaluate_run:\n    input: .+ (\S+\.safetensors)$", graph, re.M)
+    assert needed and set(needed) <= set(drawn.split(", "))
 
 
 def imported(module: str, stop: tuple[str, ...]) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import single_valued
+from decsc_core.bands import fill_from_nearest, single_valued
 
 
 class CubeError(ValueError):
@@ -102,16 +102,13 @@ class Denoiser(ABC):
         """
         cube = check_cube(noisy)
         single, value = single_valued(cube), cube[0, 0].copy()
-        others = np.flatnonzero(~single)
-        for band in np.flatnonzero(single):
-            cube[:, :, band] = cube[:, :, others[np.argmin(np.abs(others - band))]]
+        fill_from_nearest(cube, single)
         _warn_of_units(cube)
-        shape = cube.shape
         estimate = self._denoise(cube, progress)
         with np.errstate(over="ignore"):
             estimate = replace(estimate, cube=np.asarray(estimate.cube, dtype=np.float32))
-        if estimate.cube.shape != shape:
-            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {shape}")
+        if estimate.cube.shape != cube.shape:
+            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {cube.shape}")
         bad = int(np.count_nonzero(~np.isfinite(estimate.cube)))
         if bad:
             raise RuntimeError(f"{self.name} diverged: {bad} of {cube.size} values of its estimate are not finite")

@@ -35,8 +35,6 @@ def read_npz(path: Path) -> Scene:
     scale, offset = float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
     if not np.isfinite([scale, offset]).all() or scale == 0:
         raise SceneError(f"{path}: scale {scale:g} and offset {offset:g} must be finite, and scale not 0")
-    if not np.isfinite(fields.get("wavelengths_nm", 0.0)).all():
-        raise SceneError(f"{path}: wavelengths_nm holds NaN or infinity; leave it out if they are not known")
     if (scale, offset) != (1.0, 0.0):
         cube = (cube * np.float64(scale) + offset).astype(np.float32)
     missing = None

@@ -38,7 +38,7 @@ NUMBERS = {
     "byte order": ("[01]", "0 or 1"),
     "data ignore value": (r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", "a number"),
 }
-"""Header fields without which nothing can be read: the pattern of their values, and that in words."""
+"""Header fields that are numbers and have no check of their own: the pattern of their values, and that in words."""
 BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
 """Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
 PER_BAND = ("wavelength", "fwhm", "bbl", "band names", *BAND_SCALING.values())

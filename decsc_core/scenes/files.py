@@ -49,8 +49,8 @@ def read(path: str | Path) -> Scene:
     Raises
     ------
     SceneError
-        If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity, or NaN in a format that
-        can declare no-data otherwise.
+        If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity, NaN in a format that can
+        declare no-data otherwise, or what else `Scene.from_physical` refuses.
     """
     path = Path(path)
     if not path.exists():
@@ -83,7 +83,7 @@ def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
-    value between ENVI and GeoTIFF. Pixels without data are written as the declared no-data value, or as NaN in
+    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF). Pixels without data are written as the declared no-data value, or as NaN in
     formats that cannot declare one.
 
     Raises

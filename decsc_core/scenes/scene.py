@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import single_valued
+from decsc_core.bands import fill_from_nearest, single_valued
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
@@ -47,7 +47,8 @@ class Scene:
     Raises
     ------
     SceneError
-        If the cube is not three-dimensional, real and finite, or an array beside it has another size.
+        If the cube is not three-dimensional, real and finite, the wavelengths are not finite, or an array beside the cube has
+        another size.
     """
 
     cube: np.ndarray
@@ -202,9 +203,9 @@ def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
     from scipy.ndimage import distance_transform_edt
 
     out = data.copy()
-    used = np.flatnonzero(~missing.all(axis=(0, 1)))
+    empty = missing.all(axis=(0, 1))
     previous, nearest = None, None
-    for band in used:
+    for band in np.flatnonzero(~empty):
         mask = missing[:, :, band]
         if not mask.any():
             continue
@@ -212,6 +213,5 @@ def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
             nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
             previous = mask
         out[:, :, band] = data[:, :, band][tuple(nearest)]
-    for band in np.flatnonzero(missing.all(axis=(0, 1))):
-        out[:, :, band] = out[:, :, used[np.argmin(np.abs(used - band))]]
+    fill_from_nearest(out, empty)
     return out

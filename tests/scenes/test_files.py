@@ -507,7 +507,7 @@ def test_no_data_come_back_from_every_format(tmp_path, numbers, name, partly):
     ("scale", 0.0, "scale 0 and offset 0 must be finite, and scale not 0"),
     ("scale", np.nan, "scale nan and offset 0 must"),
     ("offset", np.inf, "scale 1 and offset inf must"),
-    ("wavelengths_nm", [400, np.nan, 500, 600], "wavelengths_nm holds NaN or infinity"),
+    ("wavelengths_nm", [400, np.nan, 500, 600], "the wavelengths hold NaN or infinity"),
     ("nodata", 0, r"nodata is \(\); it is a mask"),
     ("nodata", np.zeros((3, 3)), r"nodata is \(3, 3\); it is a mask"),
 ])
