@@ -179,7 +179,7 @@ def test_a_notebook_saves_what_the_registry_lists(notebook):
     """The kind of an artifact is told by the writer that the notebook calls and by whether it gives the numbers."""
     saved = {}
     for call in (node for cell in source(notebook) for node in ast.walk(ast.parse(cell.source))):
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("save_table", "save_figure", "save_page"):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("save_table", "save_rows", "save_figure", "save_page"):
             kind = call.func.id.removeprefix("save_")
             curves = kind == "figure" and any(keyword.arg == "data" for keyword in call.keywords)
             saved[call.args[1].value] = "curves" if curves else kind

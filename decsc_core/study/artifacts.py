@@ -19,9 +19,13 @@ ENDINGS = {
     "table": ("csv", "md", "tex", "json"),
     "figure": ("pdf", "png", "json"),
     "curves": ("pdf", "png", "json", "csv"),
+    "rows": ("csv", "json"),
     "page": ("html", "csv"),
 }
-"""The files of each kind of artifact; curves are a figure with its numbers, as a page is text with its numbers."""
+"""The files of each kind of artifact.
+
+Curves are a figure with its numbers, as a page is text with its numbers; rows are what a table's means are taken over.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ _PUBLISHED = {
     "03_close_range": (
         ("table2_close_range", "table", "Table II", "every method and noise case, means over the test scenes"),
         ("table2_scenes", "table", "", "MPSNR of each test scene"),
+        ("table2_rows", "rows", "", "the rows behind Table II: every scene, noise case and method"),
         ("fig04_close_range", "figure", "Fig. 4", "false colour, every method"),
         ("fig05_row_mean", "curves", "Fig. 5", "row-mean profiles, every method"),
         ("fig05_differences", "table", "", "distance of each row-mean profile from the clean one"),
@@ -85,6 +90,7 @@ _PUBLISHED = {
     "04_remote_sensing": (
         ("table3_remote_sensing", "table", "Table III", "every method and noise case, means over the test scenes"),
         ("table3_scenes", "table", "", "MPSNR of each test scene"),
+        ("table3_rows", "rows", "", "the rows behind Table III: every scene, noise case and method"),
         ("fig06_remote_sensing", "figure", "Fig. 6", "false colour, every method"),
         ("fig07_row_mean", "curves", "Fig. 7", "row-mean profiles, every method"),
         ("fig07_differences", "table", "", "distance of each row-mean profile from the clean one"),
@@ -104,6 +110,7 @@ _PUBLISHED = {
     ),
     "07_ablation": (
         ("table5_ablation", "table", "Table V", "what each module is worth"),
+        ("table5_rows", "rows", "", "the rows behind Table V: every scene, network and seed of its training"),
         ("fig_ablation", "curves", "", "what each module is worth on every scene and for every seed of training"),
     ),
     "08_convergence": (
@@ -168,8 +175,8 @@ def gallery(folder: Path, profiles: Sequence[str] = ()) -> str:
         "",
         "One line for each, from `decsc_core/study/artifacts.py`. `./run_all.sh --profile NAME` makes them in",
         "`figures/NAME/`: a table as `.csv` (full precision), `.md` and `.tex`, a figure as `.pdf` and `.png`, curves",
-        "also as `.csv`, each with a `.json` of its caption and provenance: data, weights, code, versions. All of it",
-        "is in `report.html` as well, one file.",
+        "also as `.csv`, rows (of a scene, noise case and method each) as `.csv`, each with a `.json` of its caption and",
+        "provenance: data, weights, code, versions. All of it is in `report.html` as well, one file.",
         "",
         "| paper | files | what it shows | notebook |",
         "|---|---|---|---|",
@@ -196,6 +203,8 @@ def _shown(folder: Path, profile: str, artifact: Artifact) -> list[str]:
     if artifact.kind == "table":
         return stem.with_suffix(".md").read_text().splitlines()
     caption = json.loads(stem.with_suffix(".json").read_text())["caption"]
+    if artifact.kind == "rows":
+        return [f"[`{artifact.files[0]}`]({profile}/{artifact.files[0]})", "", caption]
     return [f"![{artifact.shows}]({profile}/{artifact.name}.png)", "", caption]
 
 

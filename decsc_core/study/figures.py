@@ -114,6 +114,12 @@ def save_table(
     return tables.shown(frame)
 
 
+def save_rows(rows: pd.DataFrame, name: str, folder: Path | str, *, caption: str, provenance: dict) -> None:
+    """Save the rows that a table's means are taken over: `<name>.csv`, with full precision, and `.json` (caption and provenance)."""
+    write_whole(Path(folder) / f"{name}.csv", lambda path: rows.to_csv(path, index=False))
+    _save_sidecar(name, Path(folder), _one_line(caption), provenance)
+
+
 def display_bands(bands: int, wavelengths: np.ndarray | None) -> tuple[int, int, int]:
     """The bands, from 0, shown as red, green, blue: nearest to `DISPLAY_NM`, else at 5/6, 1/2, 1/6 of the spectrum."""
     if wavelengths is None:

@@ -138,7 +138,7 @@ def table(frame: pd.DataFrame, caption: str = "", best: Mapping[str | int, table
 
 
 def published(artifact: Artifact, folder: Path | str) -> Markup:
-    """A table or figure of a folder, with its caption and, folded, its provenance; or that it was not made."""
+    """A table or figure of a folder, with its caption and, folded, rows and provenance; or that it was not made."""
     stem = Path(folder) / artifact.name
     if not all((Path(folder) / name).is_file() for name in artifact.files):
         return text(f"{artifact.name} was not made in this profile: notebook {artifact.notebook} has not run.")
@@ -147,6 +147,9 @@ def published(artifact: Artifact, folder: Path | str) -> Markup:
         frame = pd.read_csv(stem.with_suffix(".csv")).apply(_whole)
         best = {int(place) if place.isdigit() else place: end for place, end in told["best"].items()}
         body = table(frame, told["caption"], best)
+    elif artifact.kind == "rows":
+        rows = table(pd.read_csv(stem.with_suffix(".csv")), told["caption"])
+        body = Markup("<details><summary>{}</summary>{}</details>").format(artifact.shows, rows)
     else:
         picture = base64.b64encode(stem.with_suffix(".png").read_bytes()).decode()
         frame = Markup('<figure><img alt="{}" src="data:image/png;base64,{}"><figcaption>{}</figcaption></figure>')

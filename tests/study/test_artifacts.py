@@ -28,13 +28,15 @@ def test_the_gallery_shows_a_profile(tmp_path):
     """What is there is shown with its caption, what is not is said to be missing."""
     shown = Artifact("fig_a", "figure", "03_x", "Fig. 4", "a thing")
     absent = Artifact("table_b", "table", "03_x", "", "b")
+    rows = Artifact("rows_c", "rows", "03_x", "", "the rows behind it")
     (tmp_path / "standard").mkdir()
-    for name in shown.files:
+    for name in (*shown.files, *rows.files):
         (tmp_path / "standard" / name).write_text(json.dumps({"caption": "What it shows."}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "ARTIFACTS", (shown, absent))
+        patch.setattr(artifacts, "ARTIFACTS", (shown, absent, rows))
         artifacts.main([str(tmp_path), "--profiles", "standard"])
     text = (tmp_path / "README.md").read_text()
     assert "| Fig. 4 | `fig_a` | a thing |" in text
     assert "### Fig. 4: a thing\n\n![a thing](standard/fig_a.png)\n\nWhat it shows." in text
+    assert "### The rows behind it\n\n[`rows_c.csv`](standard/rows_c.csv)\n\nWhat it shows." in text
     assert "### B\n\n`table_b` was not made in this profile." in text

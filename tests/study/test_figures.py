@@ -90,6 +90,15 @@ def test_save_table_keeps_precision_and_shows_it_rounded(tmp_path):
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".csv", ".json", ".md", ".tex"]
 
 
+def test_save_rows_keeps_every_digit_and_says_where_they_come_from(tmp_path):
+    rows = pd.DataFrame({"scene": ["a", "b"], "weights": ["0123456789ab", ""], "psnr": [30.123456789012345, 0.1 + 0.2]})
+    figures.save_rows(rows, "r", tmp_path, caption="Rows  of it.", provenance={"seed": 3})
+    there = pd.read_csv(tmp_path / "r.csv", dtype={"weights": str}, keep_default_na=False)
+    pd.testing.assert_frame_equal(there, rows, check_exact=True)
+    assert json.loads((tmp_path / "r.json").read_text()) == {"name": "r", "caption": "Rows of it.", "provenance": {"seed": 3}}
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".csv", ".json"]
+
+
 def test_false_colour_takes_the_bands_of_the_wavelengths():
     wavelengths = np.arange(400.0, 701.0, 10.0)
     assert figures.display_bands(31, wavelengths) == (24, 15, 6)
