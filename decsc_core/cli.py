@@ -262,8 +262,8 @@ def train(
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
     preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive.")] = "small",
-    dataset: Annotated[str, typer.Option(help="See decsc data; the network takes its number of bands, windows of 31 if its scenes differ.")] = "cave",
-    case: Annotated[CaseName, typer.Option(help="Noise case of the paper.")] = CaseName("gauss-95"),
+    dataset: Annotated[str, typer.Option(help="See decsc data; own: your own scenes. The network takes their number of bands, windows of 31 if they differ.")] = "cave",
+    case: Annotated[list[CaseName], typer.Option(help="Noise case of the paper; given several times, each patch draws one.")] = [CaseName("gauss-95")],
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
@@ -288,12 +288,13 @@ def train(
     from decsc_core import weights
     from decsc_core.study import train as training
 
+    cases = tuple(dict.fromkeys(name.value for name in case))
     given = {"batch": batch, "learning_rate": learning_rate, "jacobian_penalty": jacobian_penalty,
              "precision": precision and precision.value}
     changes = {name: value for name, value in given.items() if value is not None}
     with blaming("--preset"):
         config = training.training(
-            method.value, preset, dataset=dataset, case=case.value, seed=seed, steps=steps, minutes=minutes, **changes
+            method.value, preset, dataset=dataset, case=cases if len(cases) > 1 else cases[0], seed=seed, steps=steps, minutes=minutes, **changes
         )
     if start is not None:
         with blaming("--start"):

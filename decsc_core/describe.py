@@ -6,7 +6,7 @@ from rasterio.crs import CRS
 
 from decsc_core.scenes import Dataset, Scene, SceneError, scene_names
 from decsc_core.scenes.files import EXTENSIONS
-from decsc_core.scenes.sources import HOUSTON_STEMS, root
+from decsc_core.scenes.sources import HOUSTON_STEMS, SPLITS, root
 
 
 def scene_summary(scene: Scene) -> dict:
@@ -32,7 +32,7 @@ def scene_summary(scene: Scene) -> dict:
 
 def dataset_lines(entry: Dataset, details: bool) -> list[str]:
     """Lines about one data set: scenes here, how to get them, terms; with `details` all there is to say."""
-    splits = {split: _scenes(entry, split) for split in entry.splits or ("train", "validation", "test")}
+    splits = {split: _scenes(entry, split) for split in entry.splits or SPLITS}
     counts = ", ".join(f"{split} {sum(here.values())}/{len(here)}" for split, here in splits.items())
     lines = [f"{entry.name}: {entry.title}", f"  scenes here: {counts}"]
     if details and entry.stand_in:

@@ -694,6 +694,25 @@ def test_the_network_has_the_bands_of_the_data_set_or_windows_of_them(bands, wan
     assert json.loads(decsc("info", "run/weights.safetensors")[1])["config"]["bands"] == wanted
 
 
+def test_a_network_is_trained_and_tuned_on_ones_own_scenes(decsc, tmp_path, monkeypatch):
+    """Clean images of any format, size and number of bands, in the folders of the splits."""
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--dataset", "own")
+    assert code == 2 and "put clean images, in any format that decsc denoise reads, into own/train/" in err
+    for place, count in (("train/a.hdr", 40), ("train/b.tif", 33), ("validation/c.mat", 37)):
+        (tmp_path / "own" / place).parent.mkdir(parents=True, exist_ok=True)
+        write(Scene(clean_cube(48, 56, count), "x"), tmp_path / "own" / place)
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--batch", 1, "--dataset", "own")
+    assert (code, err) == (0, "")
+    tuned = ("--out", "tuned", "--start", "run/weights.safetensors")
+    cases = ("--case", "corr", "--case", "mixture")
+    assert decsc(*TRAIN, "--steps", 1, "--batch", 1, "--dataset", "own", *cases, *tuned)[0] == 0
+    story = json.loads(decsc("info", "tuned/weights.safetensors")[1])["story"]
+    assert story["training"]["case"] == ["corr", "mixture"]
+    assert {split: list(scenes) for split, scenes in story["data"].items()} == {"train": ["a", "b"], "validation": ["c"]}
+    assert "scenes here: train 2/2, validation 1/1, test 0/0" in decsc("data", "own")[1]
+
+
 def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cave):
     assert decsc(*TRAIN, "--steps", 1, "--batch", 1)[0] == 0
     first = json.loads(decsc("info", "run/weights.safetensors")[1])

@@ -104,6 +104,22 @@ def test_a_bench_that_cannot_be_is_refused(arguments, message):
         Bench(**arguments)
 
 
+def test_own_scenes_are_offered_those_for_testing_first(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    bench.dataset.value = "own"
+    assert "put clean images" in bench.status.value and bench.scene.options == ()
+    for split, name in (("train", "a"), ("test", "b")):
+        (tmp_path / "own" / split).mkdir(parents=True)
+        file_of(tmp_path / "own" / split, 3, f"{name}.npy")
+    bench.dataset.value = "photos"
+    bench.dataset.value = "own"
+    assert bench.status.value == "" and bench.scene.options == ("b", "a") and bench.clean.shape == (HEIGHT, WIDTH, 3)
+    file_of(tmp_path / "own/train", 3, "b.npy")
+    bench.dataset.value = "photos"
+    bench.dataset.value = "own"
+    assert "own/train/b.npy has the same name; give each scene a name of its own" in bench.status.value
+
+
 def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
     before, version = bench.clean, bench.version
     (tmp_path / "b<b>.npy").write_bytes(b"nothing")

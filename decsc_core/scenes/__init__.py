@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import DATASETS, Dataset, MissingData, load, load_scene, scene_names
+from .catalog import DATASETS, Dataset, MissingData, load, load_scene, scene_names, scenes_by_split
 from .files import read, write
 from .scene import Scene, SceneError
 
@@ -16,5 +16,6 @@ __all__ = [
     "load_scene",
     "read",
     "scene_names",
+    "scenes_by_split",
     "write",
 ]

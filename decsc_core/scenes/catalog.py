@@ -28,9 +28,13 @@ class Dataset:
     obtain : str
         How to get it and where to put it, below the folder DECSC_DATA.
     splits : dict
-        Scene names by 'train', 'validation', 'test'. Empty if they depend on the files found; see `scene_names`.
+        Scene names by 'train', 'validation', 'test'. Empty if they depend on the files found.
     stand_in : str
         What it stands in for when the paper's own data are not there; empty for the paper's own.
+    read_scene : callable
+        The scene of a name; FileNotFoundError if it is not on this machine.
+    found : callable or None
+        The splits by the files found, where `splits` is empty.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Dataset:
     splits: dict[str, tuple[str, ...]]
     stand_in: str = ""
     read_scene: Callable[[str], Scene] = field(kw_only=True, repr=False)
+    found: Callable[[], dict[str, tuple[str, ...]]] | None = field(default=None, kw_only=True, repr=False)
 
 
 CAVE_TEST = ("beads", "cloth", "flowers", "glass_tiles", "oil_painting", "thread_spools")
@@ -104,6 +109,7 @@ _ALL = (
         f"names, such as icvl/{sources.ICVL_FIGURE_4}.mat",
         {},
         read_scene=sources.icvl,
+        found=sources.icvl_splits,
     ),
     Dataset(
         "houston2018",
@@ -157,32 +163,49 @@ _ALL = (
         "EO-1 and GF-5: real sensor noise and stripes, no ground truth",
         read_scene=partial(sources.known_npz, "real-noise"),
     ),
+    Dataset(
+        "own",
+        "Own scenes",
+        "whoever put them there",
+        "theirs",
+        "put clean images, in any format that decsc denoise reads, into own/train/, own/validation/ and, to score "
+        "methods on them, own/test/",
+        {},
+        read_scene=sources.own,
+        found=sources.own_splits,
+    ),
 )
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+
+
+def scenes_by_split(dataset: str) -> dict[str, tuple[str, ...]]:
+    """The names of all scenes by 'train', 'validation', 'test', in a fixed order.
+
+    Those of `icvl` and `own` are the files found; see `sources.icvl_split` and `sources.own`.
+
+    Raises
+    ------
+    SceneError
+        If there is no such data set, or files found share a name.
+    MissingData
+        If the names depend on files and none are found.
+    """
+    entry = _entry(dataset)
+    splits = entry.splits or entry.found()
+    if not any(splits.values()):
+        raise _missing(entry, "no scene is")
+    return splits
 
 
 def scene_names(dataset: str, split: str) -> tuple[str, ...]:
     """The names of the scenes of a split, in a fixed order.
 
-    Those of `icvl` are the files found; see `sources.icvl_split`.
-
     Raises
     ------
-    SceneError
-        If there is no such data set or it has no such split.
-    MissingData
-        If the names depend on files and none are found.
+    SceneError, MissingData
+        As `scenes_by_split` does, and if the data set has no such split.
     """
-    entry = _entry(dataset)
-    splits = entry.splits
-    if not splits:
-        found = sources.icvl_names()
-        if not found:
-            raise _missing(entry, "no scene is")
-        splits = {
-            key: tuple(name for name in found if sources.icvl_split(name) == key)
-            for key in ("train", "validation", "test")
-        }
+    splits = scenes_by_split(dataset)
     if not splits.get(split):
         raise SceneError(
             f"{dataset} has no scenes for {split!r}; it has {', '.join(key for key in splits if splits[key])}"

@@ -19,6 +19,7 @@ import pooch
 from . import files
 from .arrays import CAVE_WAVELENGTHS, read_cave
 from .checksums import SHA256
+from .envi import header_beside
 from .scene import Scene, SceneError
 
 BAD_BANDS: dict[str, tuple[range, ...]] = {
@@ -34,6 +35,7 @@ BAD_BANDS: dict[str, tuple[range, ...]] = {
 """Bands, counted from 0, that hold real noise and are left out where a clean reference is needed."""
 HOUSTON_STEMS = ("houston2018", "20170218_UH_CASI_S4_NAD83", "FullHSIDataset/20170218_UH_CASI_S4_NAD83")
 ICVL_FIGURE_4 = "nachal_0823-1214"
+SPLITS = ("train", "validation", "test")
 
 
 def root() -> Path:
@@ -78,9 +80,49 @@ def icvl_split(name: str) -> str:
     return "test" if share < 25 else "validation" if share < 27 else "train"
 
 
-def icvl_names() -> list[str]:
-    """The ICVL scenes on this machine."""
-    return sorted(path.stem for path in (root() / "icvl").glob("*.mat"))
+def icvl_splits() -> dict[str, tuple[str, ...]]:
+    """The ICVL scenes on this machine, by split."""
+    found = sorted(path.stem for path in (root() / "icvl").glob("*.mat"))
+    return {split: tuple(name for name in found if icvl_split(name) == split) for split in SPLITS}
+
+
+def own(name: str) -> Scene:
+    """A user's own scene: the file of that name, less its extension, in the folder of a split, as it is read.
+
+    Raises
+    ------
+    SceneError
+        If values are declared as no data, for those are no clean reference.
+    """
+    paths = {path.stem: path for split in SPLITS for path in _own_files(split)}
+    if name not in paths:
+        raise FileNotFoundError(name)
+    scene = files.read(paths[name])
+    if (missing := scene.missing()) is not None:
+        raise SceneError(f"{paths[name]}: {missing.sum()} values have no data; keep only pixels and bands that are complete")
+    return scene
+
+
+def own_splits() -> dict[str, tuple[str, ...]]:
+    """The user's own scenes on this machine, by split.
+
+    Raises
+    ------
+    SceneError
+        If two files have the same name, less their extensions.
+    """
+    paths: dict[str, Path] = {}
+    for path in (path for split in SPLITS for path in _own_files(split)):
+        if (other := paths.setdefault(path.stem, path)) is not path:
+            raise SceneError(f"{path}: {other} has the same name; give each scene a name of its own")
+    return {split: tuple(path.stem for path in _own_files(split)) for split in SPLITS}
+
+
+def _own_files(split: str) -> list[Path]:
+    """The user's own image files of a split, of ENVI images the headers."""
+    inside = sorted((root() / "own" / split).glob("*"))
+    known = [path for path in inside if path.suffix.lower() in files.EXTENSIONS]
+    return [path for path in known if path.suffix.lower() == ".hdr" or not header_beside(path)]
 
 
 def houston2018(name: str) -> Scene:

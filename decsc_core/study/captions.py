@@ -25,8 +25,8 @@ CASES = {
 """What the noise cases are called in print."""
 EVERY_CASE = ("gauss-15", "gauss-55", "gauss-95", "mixture", "corr")
 """Those of Tables II and III."""
-REMOTE_SENSING = ("houston2018", "eo1", "gf5", "remote", "real-noise")
-"""The data sets of the catalogue that are remote sensing."""
+REMOTE_SENSING = ("houston2018", "eo1", "gf5", "remote", "real-noise", "own")
+"""The data sets of the catalogue that are remote sensing, or may be."""
 
 
 def describe_data(dataset: str) -> str:

@@ -22,7 +22,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.tiling import reflect_bands, starts
 from decsc_core.model import DECSC
 from decsc_core.noise import LEVELS
-from decsc_core.scenes import DATASETS, MissingData, Scene, SceneError, load_scene, read, scene_names
+from decsc_core.scenes import DATASETS, Scene, SceneError, load_scene, read, scenes_by_split
 from decsc_core.study.captions import describe_data
 from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.cubes import centre
@@ -305,15 +305,10 @@ class Bench(widgets.VBox):
         """Offer the scenes of the data set, those for testing first; none if it is not on this machine."""
         is_file = self.dataset.value == FILE
         self.scene.layout.display, self.path.layout.display = ("none", "") if is_file else ("", "none")
-        self.scene.options, names = (), []
+        self.scene.options = ()
         if not is_file:
-            for split in ("test", "validation", "train"):
-                try:
-                    names += scene_names(self.dataset.value, split)
-                except MissingData:
-                    raise
-                except SceneError:
-                    continue  # a data set need not have all splits
+            splits = scenes_by_split(self.dataset.value)
+            names = [name for split in ("test", "validation", "train") for name in splits.get(split, ())]
             self.scene.options, self.scene.value = names, names[0]
 
     @guarded

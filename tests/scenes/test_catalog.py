@@ -210,3 +210,37 @@ def test_a_single_scene_in_any_format(folder):
     np.save(folder / "capital_airport.npy", np.random.default_rng(0).random((6, 7, 8)))
     (scene,) = load("gf5", "test")
     assert scene.name == "capital_airport" and scene.cube.shape == (6, 7, 8)
+
+
+def test_own_scenes_are_the_files_found_in_the_folder_of_each_split(folder):
+    """Of any format and any extension's case; an ENVI image is one scene, whatever its two files are called."""
+    with pytest.raises(MissingData, match="Own scenes: no scene is in .*; put clean images, .* into own/train/, own/validation/"):
+        scene_names("own", "train")
+    rng = np.random.default_rng(0)
+    cubes = {place: rng.random((9, 8, 5), dtype=np.float32) for place in ("train/b.npy", "train/a.hdr", "train/c.MAT", "validation/d.tif")}
+    for place, cube in cubes.items():
+        (folder / "own" / place).parent.mkdir(parents=True, exist_ok=True)
+        write(Scene(cube, "x"), folder / "own" / place)
+    (folder / "own/train/notes.txt").touch()
+    assert len(list((folder / "own/train").iterdir())) == 5
+    assert scene_names("own", "train") == ("a", "b", "c") and scene_names("own", "validation") == ("d",)
+    for place, cube in cubes.items():
+        scene = load_scene("own", place[-5])
+        assert scene.name == place[-5]
+        np.testing.assert_allclose(scene.cube, cube, atol=1e-6)
+    with pytest.raises(SceneError, match="own has no scenes for 'test'; it has train, validation"):
+        scene_names("own", "test")
+    with pytest.raises(MissingData, match="scene 'e' is not in"):
+        load_scene("own", "e")
+
+
+def test_own_scenes_with_one_name_or_without_data_are_refused(folder):
+    for split in ("train", "test"):
+        (folder / "own" / split).mkdir(parents=True)
+    holes = np.random.default_rng(0).random((9, 8, 5), dtype=np.float32)
+    np.savez(folder / "own/train/a.npz", cube=holes, nodata=holes[..., 0] > 0.5)
+    with pytest.raises(SceneError, match=r"own/train/a.npz: \d+ values have no data; keep only pixels and bands that are complete"):
+        load_scene("own", "a")
+    np.save(folder / "own/test/a.npy", holes)
+    with pytest.raises(SceneError, match=r"own/test/a.npy: .*own/train/a.npz has the same name; give each scene a name of its own"):
+        scene_names("own", "train")

@@ -112,5 +112,5 @@ def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
 
 def test_scenes_of_another_kind_are_told():
     assert "no remote-sensing scenes" in captions.describe_place("photos")
-    assert captions.describe_place("remote") == captions.describe_place("real-noise") == ""
+    assert captions.describe_place("remote") == captions.describe_place("real-noise") == captions.describe_place("own") == ""
     assert set(captions.REMOTE_SENSING) < set(DATASETS)
