@@ -307,7 +307,10 @@ def train(
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
-        before = f", {story['validation_psnr_before']:.3f} dB before" if "validation_psnr_before" in story else ""
+        first = story.get("validation_psnr_before")
+        before = "" if first is None else f", {first:.3f} dB before"
+        if first is not None and first > story["validation_psnr"]:
+            before += ": worse; try a smaller --learning-rate or a larger budget"
         typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps{before}")
 
 

@@ -717,9 +717,10 @@ def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cav
     assert decsc(*TRAIN, "--steps", 1, "--batch", 1)[0] == 0
     first = json.loads(decsc("info", "run/weights.safetensors")[1])
     start = ("--start", "run/weights.safetensors")
-    code, out, err = decsc(*TRAIN, "--steps", 1, "--batch", 1, "--out", "tuned", *start)
-    assert (code, err) == (0, "")
-    assert out.endswith(f" after 1 steps, {first['story']['validation_psnr']:.3f} dB before\n")
+    before = f" after 1 steps, {first['story']['validation_psnr']:.3f} dB before"
+    for folder, rate, end in (("tuned", 1e-9, ""), ("spoilt", 0.1, ": worse; try a smaller --learning-rate or a larger budget")):
+        code, out, err = decsc(*TRAIN, "--steps", 1, "--batch", 1, "--out", folder, "--learning-rate", rate, *start)
+        assert (code, err) == (0, "") and out.endswith(f"{before}{end}\n")
     second = json.loads(decsc("info", "tuned/weights.safetensors")[1])
     assert second["config"] == first["config"] and second["story"]["ancestor"]["sha256"] == first["sha256"]
     assert decsc(*TRAIN, "--steps", 1, "--batch", 1, "--out", "mamba", "--method", "decsc-mamba", *start)[0] == 0

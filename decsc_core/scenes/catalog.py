@@ -166,8 +166,8 @@ _ALL = (
     Dataset(
         "own",
         "Own scenes",
-        "whoever put them there",
-        "theirs",
+        "images of your own",
+        "your own",
         "put clean images, in any format that decsc denoise reads, into own/train/, own/validation/ and, to score "
         "methods on them, own/test/",
         {},
