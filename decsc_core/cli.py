@@ -30,7 +30,7 @@ MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 CaseName = StrEnum("CaseName", {name: name for name in noises.CASES})
 Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda")})
 LearnedName = StrEnum("LearnedName", {name: name for name, method in METHODS.items() if "weights" in method.options})
-Precision = StrEnum("Precision", {name: name for name in ("32-true", "bf16-mixed", "16-mixed")})
+Precision = StrEnum("Precision", {name: name for name in ("32-true", "bf16-mixed")})
 
 SCENE = "ENVI (.hdr or its data file), GeoTIFF, MATLAB up to 7.3, .npy, .npz"
 In = Annotated[Path, typer.Argument(metavar="IN", help=f"Scene: {SCENE}, or a CAVE folder.")]
@@ -292,7 +292,7 @@ def train(
     given = {"batch": batch, "learning_rate": learning_rate, "jacobian_penalty": jacobian_penalty,
              "precision": precision and precision.value}
     changes = {name: value for name, value in given.items() if value is not None}
-    with blaming("--preset"):
+    with blaming("--preset", "jacobian_penalty"):
         config = training.training(
             method.value, preset, dataset=dataset, case=cases if len(cases) > 1 else cases[0], seed=seed, steps=steps, minutes=minutes, **changes
         )

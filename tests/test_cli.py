@@ -580,6 +580,9 @@ MISTAKES = {
     "two budgets": ((*TRAIN, "--steps", 1, "--minutes", 1), ["--steps, --minutes: ", "exactly one"]),
     "budget that is not a number": ((*TRAIN, "--minutes", "nan"), ["--minutes: nan is not a number above 0"]),
     "negative penalty": ((*TRAIN, "--steps", 1, "--jacobian-penalty", -1), ["--jacobian-penalty: -1.0", "at least 0"]),
+    "penalty of what has no fixed point": (
+        (*TRAIN, "--steps", 1, "--method", "sst", "--jacobian-penalty", 0.1), ["decsc: jacobian_penalty=0.1 is for DECSC alone"],
+    ),
     "unknown preset to train": (
         ("train", "--out", "run", "--steps", 1, "--preset", "bogus"), ["--preset: ", "paper, small, tiny"],
     ),

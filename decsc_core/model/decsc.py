@@ -36,7 +36,7 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class DECSCConfig:
-    """Everything that defines a DECSC network. Where the paper and the released code differ, the default is the release.
+    """Everything that defines a DECSC network. Where the paper and the released code differ, the default is the release, but for the solver.
 
     Parameters
     ----------
@@ -80,6 +80,8 @@ class DECSCConfig:
     train_shifts : int
         Shifts drawn at random for each training step.
     solver : SolverConfig
+        By default each sample stops on its own and Anderson's ridge is relative, so that no sample's image depends on those beside
+        it. The release stops all together, with an absolute ridge: `deq.RELEASED`, which the authors' checkpoints are loaded with.
     """
 
     bands: int = 31

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from decsc_core.model.decsc import DECSCConfig
+from decsc_core.deq import RELEASED
+from decsc_core.model.decsc import DECSCConfig, SolverConfig
 
 
 def config_of(state: dict[str, Tensor]) -> DECSCConfig:
-    """Variant, M, J, bands, kernel, heads and states as the tensors tell them.
+    """Variant, M, J, bands, kernel, heads and states as the tensors tell them, with the release's solver.
 
     The strides are not in a state dict, see `changed`; here they are no larger than the kernel.
     """
@@ -27,7 +28,7 @@ def config_of(state: dict[str, Tensor]) -> DECSCConfig:
         fields["states"] = state["soft_threshold_share.layers.0.blocks.0.op.A_logs"].shape[1]
     blocks = [re.search(r"(?:blocks|layers)\.(\d+)", key) for key in state]
     fields["depth"] = 1 + max(int(match[1]) for match in blocks if match)
-    return DECSCConfig(**fields | _strided(min(DECSCConfig.stride, kernel)))
+    return DECSCConfig(**fields | _strided(min(DECSCConfig.stride, kernel)), solver=SolverConfig(**RELEASED))
 
 
 def changed(config: DECSCConfig, **changes) -> DECSCConfig:

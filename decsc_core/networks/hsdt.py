@@ -148,7 +148,7 @@ class HybridLayer(nn.Module):
 class HSDT(nn.Module):
     """(N, B, H, W) -> (N, B, H, W) for any number of bands B.
 
-    `generator` draws the initial weights, and seeds the choice of the queries in training.
+    `generator` draws the initial weights, and seeds `draws`, which chooses the queries in training.
 
     A head 1 -> 16, an encoder with the widths 16 -> 16 -> 32 -> 32 -> 64 -> 64 and a decoder back (HSDT-L: two layers
     more, to 128), a 3x3x3 convolution to one feature; additive skips join layers of one size, and the input is added at
@@ -162,7 +162,7 @@ class HSDT(nn.Module):
         self.config = config
         self.multiple = 2 ** (config.depth // 2)
         generator = generator or default_generator()
-        draws = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        self.draws = draws = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
         encoder, decoder = u_shape(config.width, config.depth)
         self.head = HybridLayer(Step(1, config.width), config.bands, draws)
         self.encoder = nn.ModuleList(HybridLayer(step, config.bands, draws) for step in encoder)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
-from decsc_core.model import DECSCConfig, Output
+from decsc_core.model import DECSC, DECSCConfig, Output
 from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
+from decsc_core.networks.hsdt import HSDT, HSDTConfig
 from decsc_core.scenes import Scene, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -40,8 +42,9 @@ from decsc_core.study.provenance import environment
 VALIDATION_SIDE = 128
 LOADERS = 2
 """Processes that draw patches while a GPU trains."""
+PRECISIONS = ("32-true", "bf16-mixed")
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-_PATCH, _SHIFT, _VALIDATION, _WINDOW, _PASS = range(5)
+_PATCH, _SHIFT, _VALIDATION, _WINDOW, _PASS, _QUERY = range(6)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TrainConfig:
     checkpoint_seconds : float
         Time between checkpoints, that is the most that an interruption can lose.
     precision : str
-        Lightning Fabric's. On a GPU ``"32-true"`` uses TF32; ``"bf16-mixed"`` is seldom worth it: on an H200, batches of 16, the
+        ``"32-true"``, on a GPU with TF32, or ``"bf16-mixed"``, as Lightning Fabric knows them; the latter is seldom worth it: on an H200, batches of 16, the
         networks of published size took 0.8 to 1.2 times as many patches a second with it.
     """
 
@@ -117,9 +120,24 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give the budget either as steps or as minutes")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
+        for name in ("steps", "batch", "patch", "validate_every"):
+            if (value := getattr(self, name)) is not None and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name}={value} must be a whole number of at least 1")
+        for name in ("minutes", "learning_rate", "clip"):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} must be a number above 0")
+        for name in ("weight_decay", "jacobian_penalty", "checkpoint_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be a number of at least 0")
+        if self.jacobian_penalty and not isinstance(self.model, DECSCConfig):
+            raise ValueError(f"jacobian_penalty={self.jacobian_penalty} is for DECSC alone; other networks have no fixed point")
         if not 0 <= self.kept < 1 or (self.kept and not self.start):
             raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
+        if len(self.evaluations) != 2 or not 1 <= self.evaluations[0] <= self.evaluations[1]:
+            raise ValueError(f"evaluations={self.evaluations} must be two numbers, the smaller one, at least 1, first")
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
         if not 0 <= self.passes <= 1 or (self.passes and not getattr(self.model, "misfit", 0)):
             raise ValueError(f"passes={self.passes} must lie between 0 and 1, and above 0 only for DECSC with a misfit")
@@ -328,7 +346,15 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     RuntimeError
         If the training diverged.
     """
-    folder = Path(folder)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        return _train(config, Path(folder), resume, progress)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool) -> Path:
+    """`train`, which puts back the precision of products that this sets on a GPU."""
     done = folder / "weights.safetensors"
     code, fabric = environment(), _fabric(config)
     if fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None):
@@ -348,8 +374,9 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     module, optimizer = fabric.setup(model, optimizer)
-    if fabric.device.type == "cuda" and fabric.world_size == 1 and config.precision == "32-true" and not isinstance(config.model, DECSCConfig):
-        _record_launches(model, config, fabric.device)
+    if fabric.device.type == "cuda" and fabric.world_size == 1 and config.precision == "32-true" and not isinstance(model, (DECSC, HSDT)):
+        bands = min(config.bands, scenes[0].cube.shape[2])
+        _record_launches(model, torch.zeros(config.batch, bands, config.patch, config.patch, device=fabric.device))
     state, at = {"model": module, "optimizer": optimizer}, _Progress()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -369,6 +396,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
     while not finished:
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
+        if isinstance(model, HSDT):
+            model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
         row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
         at.seconds, at.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
@@ -430,13 +459,12 @@ def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     return model, {"sha256": start.sha256, "story": start.story}
 
 
-def _record_launches(model: nn.Module, config: TrainConfig, device: torch.device) -> None:
-    """Let the network's training passes replay their launches, recorded once: on an H200 up to 2.2 times as many patches a second.
+def _record_launches(model: nn.Module, sample: torch.Tensor) -> None:
+    """Let the network's training passes replay their launches, recorded once with a batch like `sample`: on an H200 up to 2.2 times as many patches a second.
 
-    Not for DECSC, whose solver decides on its way how far it goes.
+    Not for DECSC, whose solver decides on its way how far it goes, nor for HSDT, whose layers draw at each call which query they take.
     """
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    sample = torch.zeros(config.batch, config.bands, config.patch, config.patch, device=device)
     try:
         torch.cuda.make_graphed_callables(model.train(), (sample,), allow_unused_input=True)
     except RuntimeError as error:
@@ -483,7 +511,10 @@ def unlike(folder: Path, config: TrainConfig) -> str:
     try:
         told = dict(json.loads(path.read_text()))
         began = told.pop("start_sha256", None)
-        same = TrainConfig.from_json(told) == config
+        there = TrainConfig.from_json(told)
+        if began and config.start:  # the hash says which weights, wherever they lie
+            there = replace(there, start=config.start)
+        same = there == config
     except (TypeError, ValueError):
         same = False
     if not same:
@@ -507,9 +538,10 @@ def _fabric(config: TrainConfig) -> Fabric:
     if config.batch % world:
         raise ValueError(f"batch={config.batch} cannot be shared by {world} processes; use a multiple of {world}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    strategy = "ddp_find_unused_parameters_true" if isinstance(config.model, HSDTConfig) else "ddp"
     precision = {"plugins": _Mixed(config.precision, device)} if config.precision == "bf16-mixed" else {"precision": config.precision}
     fabric = Fabric(
-        accelerator="auto", devices=local, num_nodes=world // local, strategy="ddp" if world > 1 else "auto", **precision
+        accelerator="auto", devices=local, num_nodes=world // local, strategy=strategy if world > 1 else "auto", **precision
     )
     fabric.launch()
     if fabric.device.type == "cuda":

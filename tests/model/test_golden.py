@@ -25,9 +25,6 @@ from decsc_core.model.shifts import all_shifts, base_padding, crop_shifts, split
 from decsc_core.model.vmamba import selective_scan
 from decsc_core.weights import from_official_state
 
-RELEASED = SolverConfig(**deq.RELEASED)
-
-
 class Golden:
     """One file: arrays by key, tolerances, and the network it describes."""
 
@@ -42,7 +39,7 @@ class Golden:
 
     def network(self, dtype: torch.dtype = torch.float32, **changes) -> DECSC:
         method = {"swin": "decsc", "vmamba": "decsc-mamba"}[self.config["constructor"]["variant"]]
-        return from_official_state(method, self.state, **{"solver": RELEASED} | changes).to(dtype)
+        return from_official_state(method, self.state, **changes).to(dtype)
 
     def check(self, found: Tensor, key: str) -> None:
         """Equal up to ten times the recorded rounding of the official float32."""

@@ -226,7 +226,7 @@ def test_a_penalty_on_the_jacobian_is_logged_and_pulls_it_down(tmp_path):
 def test_recording_launches_leaves_the_network_as_it_was(fails, monkeypatch):
     """Also where it fails, which is told; the recording itself needs a GPU."""
     def record(model: torch.nn.Module, sample: tuple[Tensor], allow_unused_input: bool) -> None:
-        assert sample[0].shape == (2, 31, 12, 12) and allow_unused_input
+        assert sample[0].shape == (2, 9, 12, 12) and allow_unused_input
         model(*sample)  # batch norms take note
         if fails:
             raise RuntimeError("operation not permitted when stream is capturing\nSearch for it")
@@ -236,7 +236,7 @@ def test_recording_launches_leaves_the_network_as_it_was(fails, monkeypatch):
     model = build(made.model, torch.Generator().manual_seed(0))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.warns(RuntimeWarning, match="goes on without: operation not permitted.*capturing$") if fails else nullcontext():
-        module._record_launches(model, made, torch.device("cpu"))
+        module._record_launches(model, torch.zeros(2, 9, 12, 12))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -629,6 +629,42 @@ def test_a_run_goes_on_only_with_the_weights_that_it_began_from(tmp_path, finish
         train(made, folder, resume=True, progress=False)
     start.unlink()
     assert train(made, folder, resume=True, progress=False) == done.path, "a finished run needs its start no more"
+
+
+def test_a_run_is_the_same_wherever_the_weights_lie_that_it_began_from(tmp_path, finished):
+    start, other = (shutil.copy(finished / "weights.safetensors", tmp_path / name) for name in ("a.safetensors", "b.safetensors"))
+    done = train(config(start=str(start)), tmp_path / "run", progress=False)
+    start.unlink()
+    before = done.stat().st_mtime_ns
+    assert train(config(start=str(other)), tmp_path / "run", resume=True, progress=False) == done and done.stat().st_mtime_ns == before
+    with pytest.raises(FileExistsError, match="another configuration"):
+        train(config(), tmp_path / "run", resume=True, progress=False)
+
+
+WRONG = {
+    "steps": (0, -8, 2.5), "batch": (0,), "patch": (0,), "validate_every": (0,), "learning_rate": (0, float("nan")), "clip": (0, -1),
+    "jacobian_penalty": (-1,), "weight_decay": (-1,), "evaluations": ((12, 4), (0, 4), (4,)), "precision": ("16-mixed",),
+}
+
+
+@pytest.mark.parametrize("field, value", [(field, value) for field, values in WRONG.items() for value in values])
+def test_a_number_out_of_range_is_named(field, value):
+    with pytest.raises(ValueError, match=f"^{field}[= ]"):
+        config(**{field: value})
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("inf")])
+def test_minutes_are_more_than_none(minutes):
+    with pytest.raises(ValueError, match="^minutes="):
+        config(steps=None, minutes=minutes)
+
+
+def test_the_precision_of_products_is_that_of_before(tmp_path, monkeypatch):
+    """On a GPU training takes TF32, and only training."""
+    monkeypatch.setattr(module, "_train", lambda *given: torch.set_float32_matmul_precision("high"))
+    assert torch.get_float32_matmul_precision() == "highest"
+    train(config(), tmp_path / "run")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_run_from_before_a_field_came_is_resumed(tmp_path, finished):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,3 +72,40 @@ def test_paper_sizes_are_the_registrys():
     for method in LEARNED:
         network = build(configure(method), torch.Generator().manual_seed(0))
         assert METHODS[method].params == sum(p.numel() for p in network.parameters()), method
+
+
+def test_only_decsc_has_a_fixed_point_to_penalise():
+    with pytest.raises(ValueError, match="jacobian_penalty=0.1 is for DECSC alone"):
+        training("sst", "tiny", steps=1, jacobian_penalty=0.1)
+
+
+def test_hsdt_draws_its_queries_by_the_step_so_that_a_resumed_run_is_the_same(scenes, tmp_path, monkeypatch):
+    config = training("hsdt", "tiny", steps=6, batch=1, patch=16, case="gauss-55", validate_every=6, checkpoint_seconds=0.0)
+    whole = weights.load(train(config, tmp_path / "whole", progress=False)).model.state_dict()
+    draw = module.patch_batch
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        def die(scenes, config, indices):
+            if indices[0] == 3:
+                raise KeyboardInterrupt
+            return draw(scenes, config, indices)
+
+        patched.setattr(module, "patch_batch", die)
+        train(config, tmp_path / "run", progress=False)
+    again = weights.load(train(config, tmp_path / "run", resume=True, progress=False)).model.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.slow
+def test_hsdt_is_trained_by_two_processes(tmp_path):
+    """Some of its parameters are not used in a step, which they must expect."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        "from decsc_core.study.train import train, training\n"
+        "config = training('hsdt', 'tiny', steps=4, batch=2, patch=16, dataset='photos', case='gauss-55', validate_every=4)\n"
+        f"train(config, {str(tmp_path / 'run')!r}, progress=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program], capture_output=True, text=True, timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert weights.load(tmp_path / "run" / "weights.safetensors").story["steps"] == 4
