@@ -130,6 +130,8 @@ def denoise(
         estimate = denoiser(scene.cube, progress=sys.stderr.isatty())
     seconds = time.perf_counter() - started
     _tell_convergence(estimate)
+    if np.array_equal(estimate.cube, scene.cube):
+        say(f"{method.value} gave the scene back as it was: it found no noise, or the scene is too small for it")
     with blaming(str(out)):
         write(scene.with_cube(estimate.cube), out)
     if record is not None:

@@ -226,6 +226,14 @@ class Scripted(Denoiser):
         return Estimate(noisy * np.float32(self.factor), self.records)
 
 
+def test_a_scene_that_comes_back_as_it_was_is_told(decsc, tmp_path):
+    """As band-wise methods give back one that is too small to tell its noise."""
+    np.save(tmp_path / "in.npy", clean_cube(5, 5, 4))
+    for method, end in (("tv", ["decsc: tv gave the scene back as it was: it found no noise, or the scene is too small for it"]), ("lrmr", [])):
+        code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", method)
+        assert code == 0 and err.splitlines()[1:] == end
+
+
 def test_what_did_not_converge_is_told_and_recorded(decsc, tmp_path, monkeypatch):
     records = [Record([0.5, 1e-4], 2, True), Record([float("inf"), 0.02, 0.03], 3, False)]
     monkeypatch.setattr(cli, "make", lambda *args, **options: Scripted(records))
