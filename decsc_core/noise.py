@@ -152,14 +152,14 @@ def add_noise(
     Raises
     ------
     ValueError
-        If `case` is unknown, `level` is negative or `cube` is not (H, W, B).
+        If `case` is unknown, `level` is negative or infinite, or `cube` is not (H, W, B).
     """
     if case not in CASES:
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
     if level is None:
         return CASES[case](cube, rng)
-    if not level >= 0:
-        raise ValueError(f"the noise level must be at least 0, not {level}")
+    if not 0 <= level < np.inf:
+        raise ValueError(f"the noise level must be a number of at least 0, not {level}")
     return CASES[case](cube, rng, level=level)
 
 

@@ -200,8 +200,8 @@ def test_a_level_scales_the_gaussian_part_only(case):
         np.testing.assert_array_equal(add_noise(clean, case, np.random.default_rng(4), 0)[0], clean)
 
 
-@pytest.mark.parametrize("level", [-1, float("nan")])
-def test_a_level_below_zero_is_refused(level):
+@pytest.mark.parametrize("level", [-1, float("nan"), float("inf")])
+def test_a_level_below_zero_or_without_end_is_refused(level):
     with pytest.raises(ValueError, match="at least 0"):
         add_noise(grey(), "corr", np.random.default_rng(0), level)
 

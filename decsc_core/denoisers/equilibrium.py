@@ -10,13 +10,13 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
-from decsc_core.denoisers.tiling import pieces, reflect_bands
+from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.model import DECSC, Output
 from decsc_core.model.gross import PASSES, cut
 from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
 from decsc_core.weights import Weights
 
-TILE, OVERLAP = 256, 32
+TILE = 256
 CPU_BYTES = 2 * 2**30
 
 

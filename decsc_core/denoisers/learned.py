@@ -9,10 +9,10 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.device import pick_device
-from decsc_core.denoisers.tiling import pieces, reflect_bands
+from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.weights import Weights
 
-TILE, OVERLAP = 512, 32
+TILE = 512
 
 
 class Learned(Denoiser):

@@ -6,6 +6,9 @@ from itertools import product
 
 import numpy as np
 
+OVERLAP = 32
+"""Pixels over which neighbouring tiles of a network are blended."""
+
 
 def starts(length: int, piece: int, step: int) -> list[int]:
     """First samples of evenly spaced pieces that cover `length` samples, at most `step` apart.
@@ -40,7 +43,7 @@ def pieces(
     overlap = min(overlap, tile // 4)
     (tops, height), (lefts, width) = (_cover(length, tile, overlap) for length in shape[:2])
     blend = ramp(height, overlap)[:, None, None] * ramp(width, overlap)[None, :, None]
-    corners = product(tops, lefts, starts(shape[2], bands, bands // 2))
+    corners = product(tops, lefts, starts(shape[2], bands, max(bands // 2, 1)))
     return [
         (np.s_[top : top + height, left : left + width, first : first + bands], blend) for top, left, first in corners
     ]

@@ -90,6 +90,7 @@ def as_method(config, method: str):
 
 
 def build(config, generator: torch.Generator | None = None) -> nn.Module:
-    """The network of a configuration, with initial weights drawn from `generator`."""
+    """The network of a configuration, with initial weights drawn from `generator` and from no other."""
     method = method_of(config)
-    return (DECSC if method in PRIORS else _class(method))(config, generator)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own, which are replaced
+        return (DECSC if method in PRIORS else _class(method))(config, generator)

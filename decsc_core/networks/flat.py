@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from einops import rearrange
@@ -65,15 +64,3 @@ FRAME = [
     (r"\.smsblock\.", ".blocks."),
 ]
 """Official names in both networks, and ours: patterns and replacements."""
-
-
-def renamed(official: str, patterns: list[tuple[str, str]]) -> str:
-    """`official` after every replacement of `patterns`, in order."""
-    for pattern, own in patterns:
-        official = re.sub(pattern, own, official)
-    return official
-
-
-def count(state: dict[str, Tensor], pattern: str) -> int:
-    """Number of keys that `pattern` describes entirely."""
-    return sum(bool(re.fullmatch(pattern, key)) for key in state)

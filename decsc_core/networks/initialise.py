@@ -7,9 +7,8 @@ import math
 import torch
 from torch import nn
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 INITS = ("released", "identity")
 """Starts of a network that adds its input at its end: the release's, or one as the identity (`reset_as_identity`)."""
 
@@ -39,7 +38,7 @@ def reset_qrnn3d_family(network: nn.Module, generator: torch.Generator) -> None:
     """The start that the descendants of QRNN3D share, for every layer inside `network`.
 
     Convolutions: Kaiming normal (fan out), bias 0. Linear maps: N(0, 0.001^2), bias 0, so that a transformer block
-    starts near the identity. Norms: 1 and 0. Transposed convolutions: PyTorch's default. Tables of relative positions:
+    starts near the identity. Layer norms: 1 and 0. Transposed convolutions: PyTorch's default. Tables of relative positions:
     normal with standard deviation 0.02, truncated. Anything else is left alone.
     """
     for module in network.modules():
@@ -50,11 +49,11 @@ def reset_qrnn3d_family(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0, 1e-3, generator=generator)
-        elif isinstance(module, NORMS):
+        elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
         elif hasattr(module, "relative_position_bias_table"):
             nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02, generator=generator)
-        if isinstance(module, (*CONVOLUTIONS, nn.Linear, *NORMS)) and module.bias is not None:
+        if isinstance(module, (*CONVOLUTIONS, nn.Linear, nn.LayerNorm)) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
 

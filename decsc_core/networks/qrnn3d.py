@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
+from decsc_core.networks.names import renamed
 from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 from decsc_core.networks.volumes import run_u_shape, u_shape
 
@@ -105,9 +105,7 @@ def own_key(official: str) -> str | None:
     """Our name of an official parameter, None for the counters of batches."""
     if official.endswith("num_batches_tracked"):
         return None
-    for pattern, own in _RENAMED:
-        official = re.sub(pattern, own, official)
-    return official
+    return renamed(official, _RENAMED)
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:

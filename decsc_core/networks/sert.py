@@ -16,8 +16,9 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from decsc_core.model.swin import Mlp
-from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
+from decsc_core.networks.flat import FRAME, FlatTransformer, Stage
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
+from decsc_core.networks.names import count, renamed
 
 SQUEEZE, CODE, GROUPS = 4, 8, 4
 """Width over the enhancement's hidden width, width over the length of a memory slot, groups of the channel shuffle."""
@@ -209,7 +210,7 @@ _RENAMED = [
 ]
 
 
-def own_key(official: str) -> str | None:
+def own_key(official: str) -> str:
     """Our name of an official parameter; every one has a counterpart."""
     return renamed(official, _RENAMED)
 

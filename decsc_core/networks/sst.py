@@ -14,8 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.model.swin import Mlp
-from decsc_core.networks.flat import FRAME, FlatTransformer, Stage, count, renamed
+from decsc_core.networks.flat import FRAME, FlatTransformer, Stage
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
+from decsc_core.networks.names import count, renamed
 from decsc_core.model.windows import WindowAttention
 
 

@@ -16,8 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.model.dictionary import soft_threshold
-from decsc_core.networks.flat import count, renamed
 from decsc_core.networks.initialise import default_generator, reset_like_torch
+from decsc_core.networks.names import count, renamed
 from decsc_core.networks.padding import crop_to, pad_to, require_bands
 
 PROBE, LEAST_PROBE = 56, 55
@@ -221,7 +221,7 @@ _RENAMED = [
 ]
 
 
-def own_key(official: str) -> str | None:
+def own_key(official: str) -> str:
     """Our name of an official parameter; every one has a counterpart."""
     return renamed(official, _RENAMED)
 

@@ -6,7 +6,6 @@ the bands, treated by transformer blocks in windows. Every layer hands its volum
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
+from decsc_core.networks.names import renamed
 from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
 from decsc_core.networks.volumes import BatchNorm, Step, u_shape
 from decsc_core.model.windows import WindowAttention
@@ -251,9 +251,7 @@ def own_key(official: str) -> str | None:
     """Our name of an official parameter, None for index tables and counters; the same for queries, keys and values."""
     if official.endswith(("relative_position_index", "num_batches_tracked")):
         return None
-    for pattern, own in _RENAMED:
-        official = re.sub(pattern, own, official)
-    return official
+    return renamed(official, _RENAMED)
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:

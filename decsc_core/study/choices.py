@@ -173,7 +173,7 @@ def table(
     for choice, names in by.items():
         own, mean = rows[rows["run"].isin(names)], means.loc[names]
         change = (mean["psnr"] - mean["train_seed"].map(first)).dropna()
-        ends = curves[curves["run"].isin(names)].groupby(["run", "scene"])["psnr"].agg(lambda psnr: psnr.iloc[-1] - psnr.iloc[cap])
+        ends = curves[curves["run"].isin(names)].groupby(["run", "scene"])["psnr"].agg(lambda psnr: psnr.iloc[-1] - psnr.iloc[min(cap, len(psnr) - 1)])
         found.append({
             "choice": choice,
             "seeds": mean["train_seed"].nunique(),

@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.model import DECSCConfig
+from decsc_core.denoisers.tiling import OVERLAP, pieces
+from decsc_core.model import DECSC, DECSCConfig
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
 from decsc_core.networks.catalog import LEARNED, build, configure
 from decsc_core.study import paper
 from decsc_core.study.paper import label
-from decsc_core.weights import Weights, WeightsError, shipped
+from decsc_core.weights import CAMERA_BANDS, Weights, WeightsError, shipped
 
 T = TypeVar("T")
 PAPER_EVALUATIONS = {"decsc": 21, "decsc-mamba": 25}
@@ -44,7 +46,7 @@ PUBLISHED = "published size, untrained"
 """What a network without weights is called. It costs as much as a trained one, but for the evaluations of f."""
 
 
-def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1) -> float:
+def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, shifts: int | None = None, evaluations: int = 1) -> float:
     """Multiply-accumulates of one image of side x side pixels [10^9], counted by torch on tensors without values.
 
     Convolutions (transposed ones at their input), linear layers and attention products count; norms, activations,
@@ -55,11 +57,13 @@ def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1)
     config : DECSCConfig or a peer's configuration
     side : int
         Pixels.
+    bands : int
+        Of the image, for networks that take any number; the others take their own.
     shifts, evaluations : int
         DECSC only: shifted copies (default: all that it averages) and evaluations of f.
     """
     model = build(config, torch.Generator().manual_seed(0)).to("meta").eval()
-    image = torch.empty(1, getattr(config, "bands", None) or 31, side, side, device="meta")
+    image = torch.empty(1, _bands(model, bands), side, side, device="meta")
     if not isinstance(config, DECSCConfig):
         return _count(lambda: model(image))
     chosen = spread_shifts(config.stride, shifts or config.shifts)
@@ -68,6 +72,11 @@ def gmacs(config, side: int, *, shifts: int | None = None, evaluations: int = 1)
         z = layer.initial()
     ends = _count(layer.initial) + _count(lambda: layer.image(z)) + _count(lambda: model.with_misfit(image, image))
     return ends + evaluations * _count(lambda: layer(z))
+
+
+def _bands(model: torch.nn.Module, bands: int) -> int:
+    """How many bands of an image with `bands` go through a network at once."""
+    return model.config.bands if isinstance(model, DECSC) else model.bands or bands
 
 
 def _count(work: Callable[[], object]) -> float:
@@ -101,9 +110,14 @@ def worker(threads: int) -> ProcessPoolExecutor:
     It is forked from a server that has imported the libraries and done nothing else, which saves seconds a process. The
     number of threads of the first worker holds for the libraries of all; torch's is set by `measure`.
     """
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    forkserver.ensure_running()
+    del os.environ["OMP_NUM_THREADS"]
+    if before is not None:
+        os.environ["OMP_NUM_THREADS"] = before
     return ProcessPoolExecutor(1, mp_context=context)
 
 
@@ -145,7 +159,7 @@ def measure(
     Raises
     ------
     ValueError
-        If the image is not square, or `shifts` is out of range.
+        If the image is not square, `shifts` is out of range, or the network is unrolled, whose evaluations nobody counts.
     """
     side, width, _ = noisy.shape
     if side != width:
@@ -162,13 +176,20 @@ def measure(
     row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
     if method not in LEARNED:
         return row
-    config, passes = denoiser.weights.model.config, [1]
+    model = denoiser.weights.model
+    config, width = model.config, _bands(model, noisy.shape[2])
+    parts = pieces((side, side, max(noisy.shape[2], width)), denoiser.tile, OVERLAP, width)
+    passes = [1] * len(parts)
     if isinstance(config, DECSCConfig):
+        if estimate.record is None:
+            raise ValueError(f"{network}: the network is unrolled; costs are counted for those that solve for a fixed point")
         final, timed = len(config.phantom) if config.gradient == "phantom" else 1, len(denoiser.shifts)
         passes = [record.iterations + final for record in estimate.record]
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
         row |= {name: row[name] * config.shifts / timed for name in ("seconds", "cpu_seconds")}
-    return row | {"parameters": denoiser.params, "gmacs": sum(gmacs(config, side, evaluations=count) for count in passes)}
+    rows, *_ = parts[0][0]
+    counts = [gmacs(config, rows.stop - rows.start, bands=width, evaluations=count) for count in passes]
+    return row | {"parameters": denoiser.params, "gmacs": sum(counts)}
 
 
 def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd.DataFrame:

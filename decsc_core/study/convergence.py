@@ -255,9 +255,10 @@ def deeper(
         curves.append(curve.assign(scene=scene.name))
         smallest = np.minimum.accumulate(solution.residuals.cpu().numpy(), axis=0)
         for depth in sorted({*depths, cap}):
-            psnr, found = curve["psnr"][depth], smallest[depth - 1]
+            psnr, at_cap = (curve["psnr"].iloc[min(at, len(curve) - 1)] for at in (depth, cap))  # the solver may have stopped before
+            found = smallest[min(depth, len(smallest)) - 1]
             rows.append({
-                "scene": scene.name, "evaluations": depth, "psnr": psnr, "change": psnr - curve["psnr"][cap],
+                "scene": scene.name, "evaluations": depth, "psnr": psnr, "change": psnr - at_cap,
                 "residual": float(found.max()), "copies": shifts, "converged": int((found <= TOLERANCE).sum()),
             })
     return pd.concat(curves, ignore_index=True), pd.DataFrame(rows)

@@ -203,8 +203,9 @@ class _Files:
         return json.loads(self.json.read_text())["inputs"] == inputs
 
     def rows(self) -> pd.DataFrame:
-        frame = pd.read_csv(self.csv, dtype={"weights": str, "code": str})
-        return frame.fillna({"weights": ""})
+        numbers = COLUMNS[COLUMNS.index("psnr"):]
+        words = dict.fromkeys(("profile", "dataset", "scene", "case", "method", "weights", "code"), str)
+        return pd.read_csv(self.csv, dtype=words, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
 
     def write(self, rows: pd.DataFrame, cube: np.ndarray, sidecar: dict) -> None:
         self.json.unlink(missing_ok=True)

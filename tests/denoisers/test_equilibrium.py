@@ -11,9 +11,8 @@ from decsc_core import metrics, noise
 from decsc_core import weights as files
 from decsc_core.denoisers.base import CubeError
 from decsc_core.denoisers.equilibrium import Equilibrium
-from decsc_core.denoisers.equilibrium import OVERLAP
+from decsc_core.denoisers.tiling import OVERLAP, pieces
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.denoisers.tiling import pieces
 from decsc_core.model import DECSC, SolverConfig, preset
 from decsc_core.scenes import load_scene, scene_names
 

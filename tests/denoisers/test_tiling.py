@@ -47,6 +47,10 @@ def test_pieces_are_no_larger_than_needed(shape, tile, sides) -> None:
     assert covered.min() > 0
 
 
+def test_a_network_for_one_band_takes_them_one_by_one() -> None:
+    assert [(where[2].start, where[2].stop) for where, _ in pieces((8, 8, 3), 8, 2, 1)] == [(0, 1), (1, 2), (2, 3)]
+
+
 def test_the_blend_of_neighbours_is_even() -> None:
     total = np.zeros((304, 304, 31))
     for where, blend in pieces(total.shape, 256, 32, 31):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core import weights
 from decsc_core.denoisers.base import Estimate, Record
+from decsc_core.denoisers.equilibrium import Equilibrium
+from decsc_core.denoisers.learned import Learned
 from decsc_core.networks.catalog import build, configure
 from decsc_core.study import complexity
 
@@ -90,6 +95,37 @@ def test_costs_are_of_all_copies_and_passes(monkeypatch, noisy):
     row = complexity.measure("decsc", "", noisy, shifts=1)
     assert (row["copies"], row["cpu_seconds"], row["seconds"], row["iterations"]) == ("1 of 2", 4.0, 6.0, 12)
     assert row["gmacs"] == pytest.approx(sum(complexity.gmacs(config, 24, evaluations=count) for count in (12, 8)))
+
+
+def test_each_piece_of_an_image_is_counted_at_its_own_size(monkeypatch):
+    """Four tiles of 29 x 29 pixels and, of 62 bands, four windows each; a network for any number of bands takes all."""
+    noisy, records = np.zeros((48, 48, 62), np.float32), [Record([0.1], count, True) for count in range(1, 17)]
+    monkeypatch.setattr(complexity, "fastest", lambda work, repeats: (2.0, 3.0, Estimate(noisy, records)))
+    found, configs = {}, {method: configure(method, "tiny") for method in ("decsc", "sst", "qrnn3d")}
+    for method, config in configs.items():
+        known = weights.Weights(method, build(config, torch.Generator().manual_seed(0)).eval(), {}, "", Path("known"))
+        denoiser = (Equilibrium if method == "decsc" else Learned)(known, tile=40)
+        monkeypatch.setattr(complexity, "_denoiser", lambda *given, denoiser=denoiser: (denoiser, "known"))
+        found[method] = complexity.measure(method, "", noisy)["gmacs"]
+    passes = [count + len(configs["decsc"].phantom) for count in range(1, 17)]
+    assert found["decsc"] == pytest.approx(sum(complexity.gmacs(configs["decsc"], 29, evaluations=count) for count in passes))
+    assert found["sst"] == pytest.approx(16 * complexity.gmacs(configs["sst"], 29))
+    assert found["qrnn3d"] == pytest.approx(4 * complexity.gmacs(configs["qrnn3d"], 29, bands=62))
+    assert complexity.gmacs(configs["qrnn3d"], 29, bands=62) == pytest.approx(2 * complexity.gmacs(configs["qrnn3d"], 29), rel=0.05)
+
+
+def test_an_unrolled_network_has_no_evaluations_to_count(monkeypatch, noisy):
+    config = configure("decsc", "tiny", gradient="unrolled")
+    monkeypatch.setattr(complexity, "configure", lambda method: config)
+    with pytest.raises(ValueError, match="the network is unrolled"):
+        complexity.measure("decsc", "", noisy, shifts=1)
+
+
+def test_a_process_to_measure_in_leaves_the_threads_of_the_caller(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with complexity.worker(2) as process:
+        assert process.submit(int, "7").result() == 7
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_only_square_images_are_measured(noisy):

@@ -194,6 +194,18 @@ def test_deeper_tells_what_a_solver_with_that_cap_would(scene, pair, gain, conve
     np.testing.assert_allclose(table["change"], table["psnr"] - table["psnr"][1], atol=1e-9)
 
 
+def test_deeper_holds_the_last_row_where_the_solver_stops_before(scene):
+    """Codes that the thresholds keep at zero are a fixed point at the first evaluation."""
+    model = deep(0.2)
+    with torch.no_grad():
+        model.shared_threshold.fill_(1e3)
+        model.unshared_threshold.fill_(1e3)
+    curves, table = convergence.deeper(model, [scene], "gauss-55", 3, depths=(3, 30))
+    assert len(curves) < 6 and list(table["evaluations"]) == [3, 6, 30]
+    assert (table["converged"] == SHIFTS).all() and (table["residual"] == 0).all() and (table["change"] == 0).all()
+    assert (table["psnr"] == curves["psnr"].iloc[-1]).all()
+
+
 def test_deeper_follows_no_more_copies_than_memory_allows(scene):
     """Of the paper's 49 the first nine of those that `spread_shifts` gives."""
     model = DECSC(preset("tiny", bands=BANDS, stride=4, shifts=16), torch.Generator().manual_seed(0)).eval()

@@ -60,6 +60,14 @@ def test_rows_hold_the_scores_and_the_evidence(tmp_path, scenes, halving):
     assert set(rows["weights"]) == {""}
 
 
+def test_scenes_keep_their_names_in_rows(tmp_path, scenes, halving, monkeypatch):
+    """Also such as a table might take for numbers or for nothing."""
+    names = ("001", "NA")
+    monkeypatch.setattr(evaluate, "scene_names", lambda dataset, split: names)
+    scenes |= {name: Scene(scenes["north"].cube, name) for name in names}
+    assert list(score(tmp_path)["scene"]) == list(score(tmp_path)["scene"]) == list(names)
+
+
 def test_a_method_without_iterations_leaves_them_empty(tmp_path, scenes):
     rows = score(tmp_path, "noisy")
     assert rows[["iterations", "residual"]].isna().all(axis=None)
