@@ -377,7 +377,7 @@ def test_another_solver_solves_again_under_a_progress_bar(tab, solver):
       window.progress = [];
       window.watcher?.disconnect();
       window.watcher = new MutationObserver(() => {
-        if (getComputedStyle(bar).visibility === "visible") window.progress.push(parseFloat(fill.style.width));
+        if (getComputedStyle(bar).display !== "none") window.progress.push(parseFloat(fill.style.width));
       });
       window.watcher.observe(bar, { attributes: true, subtree: true });
     }""")
@@ -385,7 +385,7 @@ def test_another_solver_solves_again_under_a_progress_bar(tab, solver):
     seen = point.page.evaluate("() => window.progress")
     assert len(set(seen)) > 3 and seen == sorted(seen)
     point.page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.decsc-bench .widget-hprogress')).visibility === 'hidden'",
+        "() => getComputedStyle(document.querySelector('.decsc-bench .widget-hprogress')).display === 'none'",
         timeout=ANSWERS,
     )
 

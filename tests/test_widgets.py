@@ -14,10 +14,12 @@ import torch
 from decsc_core import metrics, weights
 from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC, preset
+from decsc_core.scenes import read
 from decsc_core.study import convergence
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 from decsc_core.study.figures import false_colour
 from decsc_core.weights import WeightsError
+from decsc_core.widgets import bench as bench_module
 from decsc_core.widgets import (
     BandExplorer,
     Bench,
@@ -28,6 +30,7 @@ from decsc_core.widgets import (
     explore,
     picture,
 )
+from decsc_core.widgets.bands import LINES
 
 BANDS, HEIGHT, WIDTH = 7, 24, 20
 
@@ -120,6 +123,67 @@ def test_own_scenes_are_offered_those_for_testing_first(bench, tmp_path, monkeyp
     assert "own/train/b.npy has the same name; give each scene a name of its own" in bench.status.value
 
 
+def test_a_data_set_without_a_scene_says_so_whatever_is_moved_until_it_has_one(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    bench.dataset.value = "own"
+    bench.seed.value += 1
+    assert "Own scenes: no scene is in" in bench.status.value and "put clean images" in bench.status.value
+    (tmp_path / "own/test").mkdir(parents=True)
+    file_of(tmp_path / "own/test", 3, "late.npy")
+    version = bench.version
+    bench.seed.value += 1
+    assert bench.status.value == "" and bench.scene.value == bench.name == "late" and bench.version == version + 1
+
+
+def test_a_file_hides_the_scenes_and_no_other_control():
+    bench = Bench(side=48)
+    others = bench.dataset, bench.case, bench.level
+    bench.dataset.value = "file"
+    assert bench.scene.layout.display == "none" and all(control.layout.display is None for control in others)
+    bench.dataset.value = "photos"
+    assert bench.scene.layout.display == "" and bench.path.layout.display == "none" and bench.status.value == ""
+
+
+def test_the_bench_says_what_level_0_leaves(bench):
+    assert "Level 0 adds no noise." in bench.about.value
+    bench.case.value, bench.level.value = "mixture-disjoint", 0
+    assert not np.array_equal(bench.noisy, bench.clean)
+    assert "Level 0 leaves impulses, stripes and deadlines." in bench.about.value and "no noise" not in bench.about.value
+
+
+def test_the_bench_says_how_many_values_are_filled_in(tmp_path):
+    cube = np.load(file_of(tmp_path, 3))
+    assert "without data" not in Bench("file", str(tmp_path / "cube.npy"), side=48).about.value
+    cube[8:12, 8:12], cube[0, 0, 1] = np.nan, np.nan
+    np.save(tmp_path / "cube.npy", cube)
+    assert "Values without data that were filled in: 49 of the whole scene." in Bench("file", str(tmp_path / "cube.npy"), side=48).about.value
+
+
+def test_one_band_is_a_band(tmp_path):
+    bench = Bench("file", file_of(tmp_path, 1), side=48)
+    assert "pixels, 1 band. " in bench.about.value
+
+
+def test_a_scene_without_a_reference_is_shown_as_recorded(tmp_path, monkeypatch):
+    scene = read(file_of(tmp_path, BANDS))
+    for load in ("load_scene", "_load_scene"):
+        monkeypatch.setattr(bench_module, load, lambda dataset, name: scene)
+    bench = Bench("real-noise", "aviris_salinas_a_224", side=48)
+    assert bench.level.value == 0 and np.array_equal(bench.noisy, bench.clean)
+    assert "There is no clean reference: scores are against the scene as recorded." in bench.about.value
+    bands = BandExplorer(bench, restore=False)
+    captions = [panel.caption.value for panel in bands.panels]
+    assert "As recorded" in captions[0] and not any("Clean" in caption or " dB" in caption for caption in captions)
+    assert [text.get_text() for text in bands.plot.legend.get_texts()] == ["As recorded", "Noisy", "Noise"]
+    assert "As recorded 0." in bands.facts.value and "Clean" not in bands.facts.value
+    bench.dataset.value = "photos"
+    assert bench.level.value == 95 and "no clean reference" not in bench.about.value
+    assert "Clean" in bands.panels[0].caption.value and " dB" in bands.panels[1].caption.value
+    bench.case.value = "mixture-disjoint"
+    bench.dataset.value = "real-noise"
+    assert (bench.case.value, bench.level.value) == ("gauss-95", 0) and np.array_equal(bench.noisy, bench.clean)
+
+
 def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
     before, version = bench.clean, bench.version
     (tmp_path / "b<b>.npy").write_bytes(b"nothing")
@@ -173,7 +237,7 @@ def test_a_trace_is_that_of_the_convergence_study(bench):
         bench.model, bench.clean, bench.noisy, "anderson", shifts=1, evaluations=40, rel_tol=1e-3, keep=True
     )
     assert trace.curve.equals(curve) and torch.equal(trace.iterates[-1], solution.iterates[-1])
-    assert seen == list(range(1, len(curve) + 1)) and bench.progress.layout.visibility == "hidden"
+    assert seen == list(range(1, len(curve) + 1)) and bench.progress.layout.display == "none"
     assert curve["worst"].iloc[-1] <= 1e-3 < curve["worst"].iloc[-2]
     assert bench.trace("anderson", 1e-3) is trace
 
@@ -233,9 +297,9 @@ def test_bands_draw_the_spectra_and_the_profiles(bench):
     explorer = BandExplorer(bench)
     explorer._point(0.99, 0.0)
     assert (explorer.row.value, explorer.column.value) == (HEIGHT - 1, 0)
-    explorer.rows.value = (10, 14)
+    explorer.rows.value = (10, 18)
     explorer._point(0.5, 0.5)
-    assert (explorer.row.value, explorer.column.value) == (12, WIDTH // 2)
+    assert (explorer.row.value, explorer.column.value) == (14, WIDTH // 2)
     band = explorer.view.band.value - 1
     drawn = [{line.get_label(): line.get_ydata() for line in axis.lines} for axis in explorer.plot.axes]
     for name, cube in (
@@ -243,12 +307,40 @@ def test_bands_draw_the_spectra_and_the_profiles(bench):
         ("Noisy", bench.noisy),
         ("DECSC", bench.estimate("decsc").estimate.cube),
     ):
-        np.testing.assert_array_equal(drawn[0][name], cube[12, WIDTH // 2])
+        np.testing.assert_array_equal(drawn[0][name], cube[14, WIDTH // 2])
         np.testing.assert_array_equal(drawn[1][name], cube[..., band].mean(1, dtype=float))
         np.testing.assert_array_equal(drawn[2][name], cube[..., band].mean(0, dtype=float))
     before = explorer.plot.value
     explorer.row.value = 1
     assert explorer.plot.value != before
+
+
+def test_the_zoom_keeps_at_least_8_pixels_and_ends_with_its_scene(bench, tmp_path):
+    explorer = BandExplorer(bench)
+    for chosen, window in (((5, 5), (5, 13)), ((23, 24), (16, 24)), ((0, 0), (0, 8)), ((2, 12), (2, 12))):
+        explorer.rows.value = chosen
+        assert explorer.rows.value == window and told(explorer)["rows"] == "{} {}".format(*window)
+    explorer.columns.value = (0, 10)
+    bench.seed.value += 1
+    assert explorer.rows.value == (2, 12) and explorer.columns.value == (0, 10)
+    other = np.load(bench.path.value) / 2
+    np.save(tmp_path / "other.npy", other)
+    bench.path.value = str(tmp_path / "other.npy")
+    assert explorer.rows.value == (0, HEIGHT) and explorer.columns.value == (0, WIDTH)
+
+
+def test_the_legend_lies_above_the_curves_and_one_band_is_a_point(bench, tmp_path):
+    explorer = BandExplorer(bench)
+    plot = explorer.plot
+    assert [text.get_text() for text in plot.legend.get_texts()] == ["Clean", "Noisy", "DECSC", "Error"]
+    top = max(axis.get_tightbbox().y1 for axis in plot.axes)
+    assert plot.legend.get_window_extent().y0 > top
+    markers = lambda: {str(line.get_marker()) for line in plot.axes[0].lines if line.get_label() in LINES}
+    assert markers() == {"None"}
+    bench.path.value = file_of(tmp_path, 1, "one.npy")
+    assert markers() == {"."}
+    bench.path.value = file_of(tmp_path, 3, "three.npy")
+    assert markers() == {"None"}
 
 
 def test_without_restoring_no_network_is_needed(tmp_path):

@@ -14,6 +14,8 @@ from decsc_core.widgets.picture import Panel, Plot, enlarge, mark
 
 LINES = {"Clean": ("black", 1.4), "Noisy": ("0.6", 0.8)}
 """Colour and width of their curves; other curves take the colours of all figures."""
+LEAST = 8
+"""Rows and columns that the zoom shows at least."""
 
 
 class BandExplorer(Explorer):
@@ -43,7 +45,8 @@ class BandExplorer(Explorer):
         )
         self._places = widgets.HBox([self.row, self.column, self.rows, self.columns], layout=WRAP)
         self.panels = [Panel() for _ in range(4 if restore else 3)]
-        self.plot, self.facts = Plot(10.4, 2.6, (1.35, 1, 1)), Facts()
+        self.plot, self.facts = Plot(10.4, 2.8, (1.35, 1, 1), above=0.5), Facts()
+        self.cubes: dict[str, np.ndarray] = {}
         for panel in self.panels:
             panel.picture.on_point(self._point)
         super().__init__(
@@ -56,12 +59,16 @@ class BandExplorer(Explorer):
 
     def _refresh(self) -> None:
         bench = self.bench
+        same = "Clean" in self.cubes and np.array_equal(self.cubes["Clean"], bench.clean)
         self.cubes = {"Clean": bench.clean, "Noisy": bench.noisy}
         if self._restore:
             self.cubes[label(bench.method)] = bench.estimate(bench.method).estimate.cube
         *_, self._last = self.cubes
+        self._names = {name: bench.reference if name == "Clean" else name for name in self.cubes}
         self._psnr = {
-            name: metrics.psnr_per_band(bench.clean, cube) for name, cube in self.cubes.items() if name != "Clean"
+            name: metrics.psnr_per_band(bench.clean, cube)
+            for name, cube in self.cubes.items()
+            if bench.reference == "Clean" and name != "Clean"
         }
         self.view.take(bench.clean, bench.wavelengths)
         known = bench.wavelengths is not None
@@ -73,8 +80,10 @@ class BandExplorer(Explorer):
         for at, window, length in zip((self.row, self.column), (self.rows, self.columns), bench.clean.shape):
             if window.max != length:
                 window.max, at.max = length, length - 1
-                window.value, at.value = (0, length), length // 2
+                at.value = length // 2
                 show_anew(self._places)
+            if not same:
+                window.value = 0, length
 
     def _point(self, row: float, column: float) -> None:
         """Choose the pixel at these shares of a picture's height and width."""
@@ -87,9 +96,13 @@ class BandExplorer(Explorer):
         self._moved({})
 
     def _window(self) -> list[tuple[int, int]]:
-        """First row and the one after the last of the zoom window, and the same for its columns; not empty."""
-        chosen = [(control.value, control.max) for control in (self.rows, self.columns)]
-        return [(min(low, most - 1), max(high, min(low, most - 1) + 1)) for (low, high), most in chosen]
+        """First row and the one after the last of the zoom window, and the same for its columns; at least `LEAST` of each."""
+        for control in (self.rows, self.columns):
+            low = min(control.value[0], control.max - LEAST)
+            self._held = True
+            control.value = low, max(control.value[1], low + LEAST)
+            self._held = False
+        return [self.rows.value, self.columns.value]
 
     def _draw(self) -> None:
         view, clean = self.view, self.bench.clean
@@ -99,7 +112,8 @@ class BandExplorer(Explorer):
         part = tuple(slice(*edges) for edges in window)
         centre = [(at + 0.5 - low) / (high - low) for at, (low, high) in zip(pixel, window)]
         captions = {
-            name: f"<b>{name}</b> {view.psnr(self._psnr[name]) if name in self._psnr else ''}" for name in self.cubes
+            name: f"<b>{called}</b> {view.psnr(self._psnr[name]) if name in self._psnr else ''}"
+            for name, called in self._names.items()
         }
         captions["error"] = f"<b>Error</b> of {self._last}, grey = 0" if self._restore else "<b>Noise</b>, grey = 0"
         images = [*map(view.picture, self.cubes.values()), view.difference(error)]
@@ -109,7 +123,7 @@ class BandExplorer(Explorer):
 
         band = view.band.value - 1
         values = {name: float(cube[(*pixel, band)]) for name, cube in self.cubes.items()}
-        told = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        told = ", ".join(f"{self._names[name]} {value:.3f}" for name, value in values.items())
         self.facts.show(
             f"{self.bench.band_name(band).capitalize()}, pixel ({pixel[0]}, {pixel[1]}): {told}, "
             f"error {values[self._last] - values['Clean']:+.3f}",
@@ -125,19 +139,20 @@ class BandExplorer(Explorer):
     def _draw_curves(self, pixel: tuple[int, int], band: int) -> None:
         """The spectra of a pixel, and the profiles of a band."""
         plot, x = self.plot, self._x
+        marker = "." if len(x) == 1 else "None"
         for name, cube in reversed(self.cubes.items()):
             colour, width = LINES.get(name, (COLOURS[0], 1.2))
             pen = {"color": colour, "linewidth": width, "linestyle": "-"}
-            plot.line(0, name, x, cube[pixel], **pen)
+            plot.line(0, name, x, cube[pixel], label=self._names[name], marker=marker, **pen)
             plot.line(1, name, range(len(cube)), metrics.row_mean(cube, band), **pen)
             plot.line(2, name, range(cube.shape[1]), metrics.column_mean(cube, band), **pen)
         error = self.cubes[self._last][pixel] - self.bench.clean[pixel]
-        plot.line(0, "Error" if self._restore else "Noise", x, error, color=COLOURS[1], linestyle="--", linewidth=0.9)
+        last = "Error" if self._restore else "Noise"
+        plot.line(0, last, x, error, color=COLOURS[1], linestyle="--", linewidth=0.9, marker=marker)
         for axis, at in enumerate((x[band], *pixel)):
             plot.cursor(axis, at)
         plot.axes[0].set_title(f"Spectrum of pixel ({pixel[0]}, {pixel[1]})")
         plot.axes[1].set_title(f"Row means of band {band + 1}")
         plot.axes[2].set_title(f"Column means of band {band + 1}")
-        if plot.axes[0].get_legend() is None:
-            plot.axes[0].legend(loc="upper left")
+        plot.explain(0, [*self.cubes, last])
         plot.show()

@@ -32,6 +32,8 @@ from decsc_core.widgets.status import Status, guarded
 
 FILE = "file"
 """The data set that stands for a file whose path is typed in."""
+RECORDED = "real-noise"
+"""The data set without clean scenes: they come with the noise of the sensor itself, so none is added at first."""
 SIDES = (48, 64, 96, 128)
 CASES = {
     "Gaussian, a level a band": "gauss-95",
@@ -94,7 +96,7 @@ class Bench(widgets.VBox):
     case : str
         A noise case.
     level : float, optional
-        Its strength on the 0-255 scale, by default the paper's; see `noise.LEVELS`.
+        Its strength on the 0-255 scale, by default the paper's, see `noise.LEVELS`, and 0 for the data set `RECORDED`.
     seed : int
         Of the noise.
     side : int
@@ -108,6 +110,8 @@ class Bench(widgets.VBox):
     clean, noisy : ndarray, shape (H, W, B), in [0, 1]
     wavelengths : ndarray, shape (B,), or None
         [nm]
+    reference : str
+        What `clean` is called: "Clean", or "As recorded" for the data set `RECORDED`.
 
     Raises
     ------
@@ -133,7 +137,7 @@ class Bench(widgets.VBox):
         if side < 1:
             raise ValueError(f"side={side} must be at least 1 pixel")
         super().__init__()
-        level = LEVELS[case] if level is None else level
+        level = self._usual_level(dataset, case) if level is None else level
         if not 0 <= level <= HIGHEST:
             raise ValueError(f"the noise level must be at least 0 and at most {HIGHEST}, not {level}")
         case = {"mixture": "mixture-disjoint"}.get(case, "gauss-95" if case.startswith("gauss") else case)
@@ -141,7 +145,7 @@ class Bench(widgets.VBox):
         known = [(entry.title, name) for name, entry in DATASETS.items()]
         if dataset not in (FILE, *DATASETS):
             raise SceneError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)} and {FILE!r}")
-        row = {"style": STYLE, "layout": widgets.Layout(width="22em")}
+        row = {"style": STYLE, "layout": {"width": "26em"}}
         self.dataset = widgets.Dropdown(options=[*known, ("a file …", FILE)], value=dataset, description="Data", **row)
         self.scene = widgets.Dropdown(description="Scene", **row)
         self.path = widgets.Text(
@@ -156,7 +160,7 @@ class Bench(widgets.VBox):
             value=side,
             description="Pixels",
             style=STYLE,
-            layout=widgets.Layout(width="17em"),
+            layout=widgets.Layout(width="20em"),
         )
         self.case = widgets.Dropdown(options=CASES, value=case, description="Noise", **row)
         self.level = widgets.FloatSlider(
@@ -176,7 +180,8 @@ class Bench(widgets.VBox):
         self.progress = widgets.IntProgress(
             0, 0, EVALUATIONS + 1, description="Evaluations", style={"description_width": "6em"}
         )
-        self.progress.layout.visibility = "hidden"
+        self.progress.layout.display = "none"
+        self._held = False
         self._set_names()
         if dataset == FILE:
             self.path.value = scene
@@ -185,7 +190,6 @@ class Bench(widgets.VBox):
             self.scene.value = scene
         self._load()
 
-        self._held = False
         self.dataset.observe(self._choose_dataset, "value")
         self.case.observe(self._choose_case, "value")
         for control in (self.scene, self.path, self.side, self.level, self.seed):
@@ -268,7 +272,7 @@ class Bench(widgets.VBox):
                 np.ascontiguousarray(reflect_bands(cube, bands)[..., first : first + bands])
                 for cube in (self.clean, self.noisy)
             )
-            self.progress.value, self.progress.layout.visibility = 0, "visible"
+            self.progress.value, self.progress.layout.display = 0, ""
             try:
                 with self.status.busy(f"{solver.capitalize()} solves for the fixed point"):
                     curve, solution = trace(
@@ -283,7 +287,7 @@ class Bench(widgets.VBox):
                         keep=True,
                     )
             finally:
-                self.progress.layout.visibility = "hidden"
+                self.progress.layout.display = "none"
             known = self.wavelengths is not None and len(self.wavelengths) >= bands
             wavelengths = self.wavelengths[first : first + bands] if known else None
             problem = Problem(self.model, noisy, 1)
@@ -305,25 +309,37 @@ class Bench(widgets.VBox):
         """Offer the scenes of the data set, those for testing first; none if it is not on this machine."""
         is_file = self.dataset.value == FILE
         self.scene.layout.display, self.path.layout.display = ("none", "") if is_file else ("", "none")
-        self.scene.options = ()
-        if not is_file:
-            splits = scenes_by_split(self.dataset.value)
-            names = [name for split in ("test", "validation", "train") for name in splits.get(split, ())]
-            self.scene.options, self.scene.value = names, names[0]
+        self._held = True
+        try:
+            self.scene.options = ()
+            if not is_file:
+                splits = scenes_by_split(self.dataset.value)
+                names = [name for split in ("test", "validation", "train") for name in splits.get(split, ())]
+                self.scene.options, self.scene.value = names, names[0]
+        finally:
+            self._held = False
+
+    @staticmethod
+    def _usual_level(dataset: str, case: str) -> float:
+        """The level that a case begins with."""
+        return 0 if dataset == RECORDED else LEVELS[case]
 
     @guarded
     def _choose_dataset(self, change: dict) -> None:
-        self._held = True
-        try:
-            self._set_names()
-        finally:
-            self._held = False
+        self._set_names()
         self.status.clear()
+        if RECORDED in (change["old"], change["new"]):
+            self._held = True
+            self.case.value = "gauss-95"
+            self.level.value = self._usual_level(change["new"], self.case.value)
+            self._held = False
         if self.dataset.value != FILE or self.path.value:
             self._load()
 
     @guarded
     def _choose_case(self, change: dict) -> None:
+        if self._held:
+            return
         self._held = True
         self.level.value = LEVELS[self.case.value]
         self._held = False
@@ -337,6 +353,8 @@ class Bench(widgets.VBox):
     def _whole_scene(self) -> Scene:
         """The scene or file that is chosen."""
         if self.dataset.value != FILE:
+            if self.scene.value is None:  # there was none when the data set was chosen
+                self._set_names()
             return _load_scene(self.dataset.value, self.scene.value)
         path = self.path.value.strip()
         if not path:
@@ -356,11 +374,19 @@ class Bench(widgets.VBox):
         self.name, self.clean, self.noisy, self.wavelengths = scene.name, scene.cube, noisy, scene.wavelengths
         self._results: dict[str, Result] = {}
         self._traces: dict[tuple, Trace] = {}
-        told = "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value)
-        self.about.value = (
-            f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(scene.name)}, "
-            f"{height} × {width} pixels, {bands} bands. {escape(told)} Network, where one is used: {escape(Path(self._network_file).stem)}. Level 0 adds no noise.</span>"
-        )
+        self.reference = "As recorded" if self.dataset.value == RECORDED else "Clean"
+        told = [
+            f"{scene.name}, {height} × {width} pixels, {bands} band{'s' * (bands > 1)}.",
+            "Data: a file of yours." if self.dataset.value == FILE else describe_data(self.dataset.value),
+        ]
+        if self.dataset.value == RECORDED:
+            told.append("There is no clean reference: scores are against the scene as recorded.")
+        if (missing := whole.missing()) is not None:
+            told.append(f"Values without data that were filled in: {missing.sum()} of the whole scene.")
+        told.append(f"Network, where one is used: {Path(self._network_file).stem}.")
+        mixed = self.case.value.startswith("mixture") and bands >= 3
+        told.append("Level 0 leaves impulses, stripes and deadlines." if mixed else "Level 0 adds no noise.")
+        self.about.value = f"<span class='decsc-about' data-scene='{escape(scene.name, quote=True)}'>{escape(' '.join(told))}</span>"
         self.version += 1
 
 

@@ -13,6 +13,7 @@ import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from decsc_core.study.figures import COLOURS, style
@@ -110,26 +111,31 @@ class Plot(widgets.Image):
         Of the figure [inch].
     ratios : sequence of float
         Relative widths of its axes.
+    above : float
+        Height above the axes, for their titles and a legend [inch].
     """
 
-    def __init__(self, width: float, height: float, ratios: tuple[float, ...] = (1,)) -> None:
+    def __init__(self, width: float, height: float, ratios: tuple[float, ...] = (1,), above: float = 0.3) -> None:
         super().__init__(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
         with style():
             figure = Figure((width, height), DPI, layout="none")
             self.axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
             gap = 0.55 * sum(ratios) / width
-            figure.subplots_adjust(0.55 / width, 0.45 / height, 1 - 0.1 / width, 1 - 0.3 / height, wspace=gap)
+            figure.subplots_adjust(0.55 / width, 0.45 / height, 1 - 0.1 / width, 1 - above / height, wspace=gap)
             for axis in self.axes:
                 axis.locator_params(nbins=5)
         self._canvas = FigureCanvasAgg(figure)
         self._lines: dict[tuple[int, str], Line2D] = {}
+        self.legend: Legend | None = None
 
     def line(self, axis: int, name: str, x: Sequence[float], y: Sequence[float], **pen) -> None:
-        """Draw the line `name` of an axis, with the properties `pen`, or move it."""
+        """Draw the line `name` of an axis, or move it, with the properties `pen`, of which its label is `name` unless given."""
+        pen = {"label": name} | pen
         if (axis, name) not in self._lines:
             with style():
-                self._lines[axis, name] = self.axes[axis].plot([], [], label=name, **pen)[0]
+                self._lines[axis, name] = self.axes[axis].plot([], [], **pen)[0]
         self._lines[axis, name].set_data(x, y)
+        self._lines[axis, name].set(**pen)
 
     def cursor(self, axis: int, x: float) -> None:
         """A vertical line at `x` over the whole height of an axis."""
@@ -139,6 +145,14 @@ class Plot(widgets.Image):
                     x, color=COLOURS[1], linestyle="-", linewidth=0.9, zorder=1
                 )
         self._lines[axis, "cursor"].set_xdata([x, x])
+
+    def explain(self, axis: int, names: Sequence[str]) -> None:
+        """Say above all axes what the lines `names` of an axis are: `legend`, made anew."""
+        if self.legend:
+            self.legend.remove()
+        lines = [self._lines[axis, name] for name in names]
+        with style():
+            self.legend = self._canvas.figure.legend(handles=lines, loc="upper center", ncol=len(lines), frameon=False)
 
     def show(self) -> None:
         """Fit the axes to their lines and show the picture."""
