@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
 
 def read_npy(path: Path) -> Scene:
     """Read an (H, W, B) array; NaN is no-data."""
-    data = as_cube(np.load(path, allow_pickle=False), path.stem)
+    with _of_numbers(path):
+        data = as_cube(np.load(path, allow_pickle=False), path.stem)
     return Scene.from_physical(data, path.stem, missing=np.isnan(data), metadata={"format": "npy"})
 
 
@@ -27,7 +30,7 @@ def write_npy(scene: Scene, path: Path) -> None:
 
 def read_npz(path: Path) -> Scene:
     """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B)."""
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with _of_numbers(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "cube" not in archive:
             raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
         fields = {key: archive[key] for key in archive.files}
@@ -59,6 +62,20 @@ def write_npz(scene: Scene, path: Path) -> None:
         fields["nodata"] = nodata
     with open(path, "wb") as file:
         np.savez_compressed(file, **fields)
+
+
+@contextmanager
+def _of_numbers(path: Path) -> Iterator[None]:
+    """Say of a file that is text, or holds Python objects, what it should be; NumPy would advise to unpickle it."""
+    try:
+        yield
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        kind, function = path.suffix.lower(), "numpy.savez" if path.suffix.lower() == ".npz" else "numpy.save"
+        raise SceneError(
+            f"{path}: this is no {kind} file of numbers; save the cube as an array of numbers with {function}"
+        ) from None
 
 
 def values_or_nan(scene: Scene) -> np.ndarray:

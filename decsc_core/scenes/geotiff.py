@@ -26,9 +26,11 @@ def read_geotiff(path: Path) -> Scene:
 
     An alpha band is no band of the cube: where it is 0 there are no data. Wavelengths come from the bands' tags: `wavelength`
     with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those
-    that cannot be used are left out, with a warning that says why.
+    that cannot be used are left out, with a warning that says why. Of a file of several pages of one band, the pages are the bands.
     """
     with opened(path) as dataset:
+        if dataset.count == 1 and dataset.subdatasets:
+            return _read_pages(path, len(dataset.subdatasets))
         alpha = [band for band, meaning in zip(dataset.indexes, dataset.colorinterp) if meaning == ColorInterp.alpha]
         bands = [band for band in dataset.indexes if band not in alpha]
         data = rearrange(dataset.read(bands), "band row column -> row column band")
@@ -63,6 +65,28 @@ def read_geotiff(path: Path) -> Scene:
         warnings.warn(f"{path}: wavelengths are left out: {error}", stacklevel=2)
         wavelengths = None
     return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
+
+
+def _read_pages(path: Path, count: int) -> Scene:
+    """Read the pages of a TIFF as bands, with the georeference and the no-data value of the first.
+
+    Raises
+    ------
+    SceneError
+        If the pages are not all of one band, size and type.
+    """
+    pages = []
+    for number in range(1, count + 1):
+        with opened(f"GTIFF_DIR:{number}:{path}") as dataset:
+            pages.append(dataset.read())
+            if number == 1:
+                metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
+                if dataset.nodata is not None:
+                    metadata["nodata"] = float(dataset.nodata)
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise SceneError(f"{path}: its {count} pages differ in size or type; a cube has a page a band, all alike")
+    data = rearrange(np.concatenate(pages), "band row column -> row column band")
+    return Scene.from_physical(data, path.stem, missing=where_missing(data, metadata.get("nodata")), metadata=metadata)
 
 
 def write_geotiff(scene: Scene, path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import scipy.io
 import spectral.io.envi as spy
+import tifffile
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
@@ -363,6 +364,21 @@ def test_geotiff_area_or_point_does_not_move_the_image(tmp_path, numbers):
         assert out.transform == source.transform and out.tags()["AREA_OR_POINT"] == "Point"
 
 
+def test_the_pages_of_a_tiff_are_its_bands(tmp_path, rng):
+    data = rng.integers(0, 9000, (31, 6, 5)).astype(np.uint16)
+    data[0, 0, 0] = 9999
+    tifffile.imwrite(tmp_path / "pages.tif", data, photometric="minisblack")
+    scene = read(tmp_path / "pages.tif")
+    assert scene.name == "pages" and scene.missing() is None
+    np.testing.assert_allclose(scene.physical(), data.transpose(1, 2, 0), atol=2e-3)
+    for other in (data[0, :5], data[0].astype(np.float32)):
+        with tifffile.TiffWriter(tmp_path / "other.tif") as file:
+            for page in (data[0], other):
+                file.write(page, photometric="minisblack")
+        with pytest.raises(SceneError, match=r"other\.tif: its 2 pages differ in size or type; a cube has a page a band, all alike"):
+            read(tmp_path / "other.tif")
+
+
 def test_envi_and_geotiff_exchange_what_both_can_carry(tmp_path, numbers):
     numbers[1, 1] = -7
     make_envi(tmp_path / "in.hdr", numbers, "bil", **{"data ignore value": -7})
@@ -620,6 +636,19 @@ def test_a_file_of_another_format_is_one_clear_line(tmp_path, extension):
     with pytest.raises(SceneError) as error:
         read(tmp_path / f"a{extension}")
     assert str(error.value).startswith(f"{tmp_path / 'a'}{extension}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_no_numpy_file_is_advised_to_be_unpickled(tmp_path, name):
+    save = np.save if name == "a.npy" else lambda path, cube: np.savez(path, cube=cube)
+    (tmp_path / name).write_bytes(b"hello")
+    with pytest.raises(SceneError) as text:
+        read(tmp_path / name)
+    save(tmp_path / name, np.array([{}, 1], dtype=object))
+    with pytest.raises(SceneError) as objects:
+        read(tmp_path / name)
+    for error in (text, objects):
+        assert str(error.value).startswith(f"{tmp_path / name}: this is no {name[1:]} file of numbers; ") and "pickle" not in str(error.value)
 
 
 def test_envi_header_of_another_image_names_both_sizes(tmp_path, numbers):
