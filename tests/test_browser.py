@@ -349,6 +349,34 @@ def test_a_click_chooses_the_pixel_below_it(tab, cubes):
     mouse.up()
 
 
+def test_a_right_click_moves_nothing(tab):
+    bands = tab("Bands", "bands")
+    place = bands.fact("row"), bands.fact("column")
+    bands.pictures.first.click(button="right", position={"x": 30, "y": 30})
+    bands.page.keyboard.press("Escape")
+    bands.press("Band", "ArrowRight", [0])  # the answer to this comes after one to the click
+    assert (bands.fact("row"), bands.fact("column")) == place
+
+
+@pytest.mark.parametrize("name", ["Bands", "Fixed point", "Dictionaries", "Methods"])
+@pytest.mark.parametrize("width", [1400, 1920])
+def test_nothing_is_wider_than_its_place(tab, name, width):
+    explorer = tab(name, name.lower().replace(" ", "-"))
+    explorer.page.set_viewport_size({"width": width, "height": 1400})
+    wide = explorer.root.evaluate("""root => [...root.querySelectorAll("*")].filter(box => box.scrollWidth > box.clientWidth
+      && ["auto", "scroll"].includes(getComputedStyle(box).overflowX)).map(box => box.className)""")
+    assert wide == []
+
+
+def test_the_controls_of_the_bench_show_their_choice_whole(explore):
+    wide = explore.page.locator(".decsc-bench").evaluate("""bench => [...bench.querySelectorAll("select")].filter(select => {
+      const pen = document.createElement("canvas").getContext("2d");
+      pen.font = getComputedStyle(select).font;
+      return [...select.options].some(option => pen.measureText(option.text).width > select.clientWidth - 24);
+    }).map(select => select.clientWidth)""")
+    assert wide == []
+
+
 def test_fixed_point(tab):
     point = tab("Fixed point", "fixed-point")
     pictures, codes, plot = [0, 1, 2, 3], [4, 5], 6
@@ -456,7 +484,7 @@ def test_methods(tab, cubes):
 def test_a_method_without_weights_is_one_line(tab):
     methods = tab("Methods", "methods")
     before = methods.fact("left")
-    methods.labelled("Left").locator("select").select_option(label="HSDT (hsdt)")
+    methods.labelled("Left").locator("select").select_option(label="HSDT (no weights)")
     error = methods.page.locator(".decsc-error")
     sync_api.expect(error).to_contain_text("no weights come with the package for 'hsdt'", timeout=ANSWERS)
     assert "\n" not in error.inner_text() and methods.fact("left") == before

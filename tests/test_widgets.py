@@ -189,7 +189,7 @@ def test_errors_are_one_line_and_leave_the_bench_as_it_was(bench, tmp_path):
     (tmp_path / "b<b>.npy").write_bytes(b"nothing")
     for path, message in (
         ("/no/such.npy", "no such file"),
-        (str(tmp_path / "b<b>.npy"), "b&lt;b&gt;.npy: cannot be read"),
+        (str(tmp_path / "b<b>.npy"), "b&lt;b&gt;.npy: this is no .npy file of numbers"),
     ):
         bench.path.value = path
         assert message in bench.status.value and "\n" not in bench.status.value and "decsc-error" in bench.status.value
@@ -371,7 +371,7 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
         (
             (image - low) / (high - low),
             (shared - low) / (high - low),
-            0.5 + unshared / (high - low),
+            0.5 + 0.5 * unshared / np.abs(unshared[..., band]).max(),
             0.5 + 0.5 * step / np.abs(step[..., band]).max(),
         ),
     ):
@@ -382,10 +382,20 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
         image = image[::times, ::times]
         np.testing.assert_allclose(image / 255, 0.5 + 0.5 * codes / np.abs(codes).max(), atol=0.003)
 
+    assert f"white = +{np.abs(unshared[..., band]).max():.2g}" in explorer.panels[2].caption.value
+    assert "white = +" in explorer.panels[3].caption.value
+    explorer.iterate.value = 0
+    assert explorer.panels[3].caption.value == "<b>Update</b>, no step yet"
+    explorer.iterate.value = 1
+    assert "white = +" in explorer.panels[3].caption.value
+
     explorer.solver.value = "picard"
     assert explorer.trace is bench.trace("picard", 1e-3) and told(explorer)["solver"] == "picard"
     explorer.tolerance.value = 0.1
     assert float(told(explorer)["residual"]) <= 0.1
+    for axis in explorer.plot.axes:
+        axis.set_xlim(0, 11)
+        assert all(tick == int(tick) for tick in axis.get_xticks())
 
 
 def test_the_atoms_to_choose_are_those_of_the_network_for_the_scene(tmp_path, network, monkeypatch):
@@ -406,6 +416,7 @@ def test_the_atoms_to_choose_are_those_of_the_network_for_the_scene(tmp_path, ne
 
 def test_dictionaries_order_the_atoms_by_use(bench):
     explorer = DictionaryExplorer(bench)
+    assert explorer.slice.layout.display == "none"
     problem, codes = explorer.trace.problem, explorer.codes
     shared, unshared = problem.parts(codes)
     for which, atoms, whole in (("K", 16, shared), ("D", 4, unshared)):
@@ -422,10 +433,19 @@ def test_dictionaries_order_the_atoms_by_use(bench):
         assert float(facts["without"]) == pytest.approx(without, abs=0.002)
     explorer._point(0.6, 0.1)
     assert explorer.rank.value == 3
+    assert explorer.slice.layout.display == ""
     explorer.slice.value = 2
     kernel = bench.model.unshared.kernel("reconstruction").detach().numpy()[order[2], 1]
     image = shown(explorer.panels[0])[::64, ::64] / 255
     np.testing.assert_allclose(image, 0.5 + 0.5 * kernel / np.abs(kernel).max(), atol=0.003)
+
+
+def test_the_colours_are_offered_where_they_are_shown(bench):
+    view = BandExplorer(bench, restore=False).view
+    displays = lambda: [control.layout.display for control in (view.red, view.green, view.blue)]
+    assert displays() == ["none"] * 3
+    view.kind.value = "false colour"
+    assert displays() == [""] * 3
 
 
 def test_methods_are_swiped_and_scored(bench):
@@ -451,9 +471,25 @@ def test_methods_are_swiped_and_scored(bench):
 
     explorer.left.value = "sst"
     assert "no weights come with the package for &#x27;sst&#x27;" in bench.status.value
-    assert told(explorer)["left"] == "noisy"
+    assert told(explorer)["left"] == explorer.left.value == "noisy"
     explorer.left.value = "tv"
     assert bench.status.value == "" and told(explorer)["left"] == "tv"
+
+
+def test_an_interrupted_method_leaves_the_menus_at_what_is_shown(bench, monkeypatch):
+    explorer = MethodExplorer(bench, "noisy", "tv")
+
+    def interrupted(method):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "_denoiser", interrupted)
+    explorer.right.value = "wavelet"
+    assert "interrupted" in bench.status.value and told(explorer)["right"] == explorer.right.value == "tv"
+
+
+def test_methods_that_have_no_weights_are_marked(bench):
+    names = {value: name for name, value in MethodExplorer(bench, "noisy", "tv").left.options}
+    assert names["hsdt"] == "HSDT (no weights)" and names["tv"] == "TV (tv)" and names["decsc"] == "DECSC (decsc)"
 
 
 def test_an_explorer_out_of_view_computes_nothing_until_it_is_seen(bench):

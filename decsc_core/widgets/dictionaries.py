@@ -38,7 +38,10 @@ class DictionaryExplorer(Explorer):
                 widgets.HBox([self.which, self._rank_box, self.slice], layout=WRAP),
                 self.view.box,
                 self.facts,
-                widgets.HBox([self.grid, widgets.HBox(self.panels, layout=widgets.Layout(width="60%"))]),
+                widgets.HBox(
+                    [self.grid, widgets.HBox(self.panels, layout={"width": "60%", "align_items": "flex-end"})],
+                    layout={"align_items": "flex-start"},
+                ),
             ],
             [self.which, self.rank, self.slice, *self.view.controls],
             in_view,
@@ -80,7 +83,7 @@ class DictionaryExplorer(Explorer):
             show_anew(self._rank_box)
         rank = self.rank.value
         atom = int(order[rank - 1])
-        self.slice.layout.visibility = "visible" if which == "D" else "hidden"
+        self.slice.layout.display = "" if which == "D" else "none"
         model, band = self.bench.model, view.band.value - 1
         dictionary, at = (model.shared, band) if which == "K" else (model.unshared, self.slice.value - 1)
         kernels = dictionary.kernel("reconstruction").detach().cpu().numpy()[:, at]

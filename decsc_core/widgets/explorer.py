@@ -112,6 +112,13 @@ class View:
                 widgets.HBox([self.red, self.green, self.blue], layout=WRAP),
             ]
         )
+        self.kind.observe(self._offer_colours, "value")
+        self._offer_colours()
+
+    def _offer_colours(self, change: dict | None = None) -> None:
+        """Offer the bands of false colour where they are shown; explorers use `band` in both kinds of picture."""
+        for control in (self.red, self.green, self.blue):
+            control.layout.display = "" if self.kind.value == COLOUR else "none"
 
     @property
     def chosen(self) -> list[int]:

@@ -47,6 +47,7 @@ class FixedPointExplorer(Explorer):
         self.plot, self.facts = Plot(4.6, 2.3, (1, 1)), Facts()
         for axis, name in zip(self.plot.axes, ("MPSNR [dB]", "Relative residual")):
             axis.set(title=name, xlabel="Evaluations of f")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         self.plot.axes[1].set_yscale("log")
         self.plot.axes[1].yaxis.set_minor_locator(NullLocator())
         super().__init__(
@@ -114,12 +115,12 @@ class FixedPointExplorer(Explorer):
         shared, unshared = trace.problem.parts(trace.iterates[k])
         image = trace.problem.image(trace.iterates[k])
         before = trace.problem.image(trace.iterates[k - 1]) if k else image
-        step, largest = view.stretched(image - before)
+        (step, largest), (part, most) = view.stretched(image - before), view.stretched(unshared)
         psnr, residual = (float(trace.curve[name].iloc[k]) for name in ("psnr", "worst"))
         self.panels[0].show(enlarge(view.picture(image)), f"<b>Reconstruction</b> {psnr:.2f} dB")
         self.panels[1].show(enlarge(view.picture(shared)), "<b>GIC</b>, shared: K ⊗ S")
-        self.panels[2].show(enlarge(view.difference(unshared)), "<b>LSU</b>, unshared: D ⋆ H")
-        self.panels[3].show(enlarge(step), f"<b>Update</b>, white = +{largest:.2g}")
+        self.panels[2].show(enlarge(part), f"<b>LSU</b>, unshared: D ⋆ H, white = +{most:.2g}")
+        self.panels[3].show(enlarge(step), f"<b>Update</b>, {f'white = +{largest:.2g}' if k else 'no step yet'}")
 
         S, H = (codes[0].numpy() for codes in trace.problem.layer.unpack(trace.iterates[k]))
         atoms = self.shared_atom.value, self.unshared_atom.value

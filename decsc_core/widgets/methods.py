@@ -6,6 +6,7 @@ import ipywidgets as widgets
 import matplotlib
 import numpy as np
 
+from decsc_core import weights as files
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.study.calibration import agreement, over_bands
 from decsc_core.study.evaluate import NOISY
@@ -24,10 +25,13 @@ class MethodExplorer(Explorer):
     """Any two methods of the registry, or the noisy cube, on the scene."""
 
     def __init__(self, bench: Bench, left: str = "tv", right: str = "", *, in_view: bool = True) -> None:
-        options = [(f"{label(name)} ({name})", name) for name in (NOISY, *METHODS)]
-        row = {"options": options, "style": STYLE, "layout": widgets.Layout(width="24em")}
+        options = [
+            (f"{label(name)} ({name if _usable(name, bench) else 'no weights'})", name) for name in (NOISY, *METHODS)
+        ]
+        row = {"options": options, "style": STYLE, "layout": {"width": "24em"}}
         self.left = widgets.Dropdown(value=left, description="Left", **row)
         self.right = widgets.Dropdown(value=right or bench.method, description="Right", **row)
+        self.shown = self.left.value, self.right.value
         self.divider = slider("Divider %", 100, low=0, width="36em")
         self.divider.value = 50
         self.view = View()
@@ -63,7 +67,15 @@ class MethodExplorer(Explorer):
 
     @guarded
     def _choose(self, change: dict) -> None:
-        self._compute()
+        if self._held:
+            return
+        try:
+            self._compute()
+        except (Exception, KeyboardInterrupt):
+            self._held = True
+            self.left.value, self.right.value = self.shown
+            self._held = False
+            raise
         self._draw()
         self.status.clear()
 
@@ -112,6 +124,17 @@ class MethodExplorer(Explorer):
             agreement=f"{self._agreement:.3f}",
             **view.facts,
         )
+
+
+def _usable(name: str, bench: Bench) -> bool:
+    """Whether a method needs no weights, or has some on the bench or in the package."""
+    if name == NOISY or "weights" not in METHODS[name].options or name == bench.method:
+        return True
+    try:
+        files.shipped(name)
+    except files.WeightsError:
+        return False
+    return True
 
 
 def _heat(image: np.ndarray, most: float) -> np.ndarray:

@@ -54,7 +54,11 @@ class Picture(anywidget.AnyWidget):
         model.set("pointer", { row, column, time: event.timeStamp });
         model.save_changes();
       };
-      image.addEventListener("pointerdown", (event) => { image.setPointerCapture(event.pointerId); point(event); });
+      image.addEventListener("pointerdown", (event) => {
+        if (event.button !== 0) return;
+        image.setPointerCapture(event.pointerId);
+        point(event);
+      });
       image.addEventListener("pointermove", (event) => { if (event.buttons & 1) point(event); });
       model.on("change:png", show);
       model.on("change:title", name);
@@ -116,7 +120,7 @@ class Plot(widgets.Image):
     """
 
     def __init__(self, width: float, height: float, ratios: tuple[float, ...] = (1,), above: float = 0.3) -> None:
-        super().__init__(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        super().__init__(format="png", layout=widgets.Layout(margin="0", max_width="100%", object_fit="contain"))
         with style():
             figure = Figure((width, height), DPI, layout="none")
             self.axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]

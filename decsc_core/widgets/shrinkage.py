@@ -8,7 +8,7 @@ import torch
 
 from decsc_core.model.dictionary import soft_threshold
 from decsc_core.study.figures import COLOURS
-from decsc_core.widgets.bench import STYLE, WRAP
+from decsc_core.widgets.bench import WRAP
 from decsc_core.widgets.explorer import Facts
 from decsc_core.widgets.picture import Plot
 
@@ -24,8 +24,8 @@ class ShrinkageExplorer(widgets.VBox):
             "min": 0.0,
             "step": 0.05,
             "readout_format": ".2f",
-            "style": STYLE,
-            "layout": widgets.Layout(width="26em"),
+            "style": {"description_width": "7em"},
+            "layout": {"width": "28em"},
         }
         self.code = widgets.FloatSlider(1.2, **row | {"min": -REACH}, max=REACH, description="Code x")
         self.threshold = widgets.FloatSlider(0.5, **row, max=1.5, description="Threshold θ")
