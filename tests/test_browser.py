@@ -368,6 +368,21 @@ def test_nothing_is_wider_than_its_place(tab, name, width):
     assert wide == []
 
 
+def test_panels_take_as_many_rows_as_they_need(tab):
+    bands = tab("Bands", "bands")
+    for width, rows in ((1400, 1), (900, 2)):
+        bands.page.set_viewport_size({"width": width, "height": 1400})
+        bands.page.wait_for_function(
+            """([root, rows]) => {
+              const boxes = [...root.querySelectorAll(".decsc-picture img")].map(image => image.getBoundingClientRect());
+              return new Set(boxes.map(box => Math.round(box.top))).size === rows && boxes.every(box => box.width >= 150);
+            }""",
+            arg=[bands.root.element_handle(), rows],
+            timeout=ANSWERS,
+        )
+    bands.page.set_viewport_size({"width": 1280, "height": 1400})
+
+
 def test_the_controls_of_the_bench_show_their_choice_whole(explore):
     wide = explore.page.locator(".decsc-bench").evaluate("""bench => [...bench.querySelectorAll("select")].filter(select => {
       const pen = document.createElement("canvas").getContext("2d");

@@ -9,7 +9,7 @@ from decsc_core import metrics
 from decsc_core.study.figures import COLOURS
 from decsc_core.study.paper import label
 from decsc_core.widgets.bench import WRAP, Bench
-from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, show_anew, slider
+from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, side_by_side, slider
 from decsc_core.widgets.picture import Panel, Plot, enlarge, mark
 
 LINES = {"Clean": ("black", 1.4), "Noisy": ("0.6", 0.8)}
@@ -51,7 +51,7 @@ class BandExplorer(Explorer):
             panel.picture.on_point(self._point)
         super().__init__(
             bench,
-            [self.view.box, self._places, widgets.HBox(self.panels, layout=LEVEL), self.facts, self.plot],
+            [self.view.box, self._places, side_by_side(self.panels), self.facts, self.plot],
             [*self.view.controls, self.row, self.column, self.rows, self.columns],
             in_view,
         )

@@ -160,7 +160,7 @@ class Bench(widgets.VBox):
             value=side,
             description="Pixels",
             style=STYLE,
-            layout=widgets.Layout(width="20em"),
+            layout=widgets.Layout(width="18em"),
         )
         self.case = widgets.Dropdown(options=CASES, value=case, description="Noise", **row)
         self.level = widgets.FloatSlider(

@@ -8,7 +8,7 @@ import numpy as np
 from decsc_core import metrics
 from decsc_core.model.dictionary import SPECTRAL_KERNEL
 from decsc_core.widgets.bench import WRAP, Bench
-from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, slider
+from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, side_by_side, slider
 from decsc_core.widgets.picture import MARK, Panel, coloured, enlarge, signed
 
 GRID_SIDE = 640
@@ -38,10 +38,7 @@ class DictionaryExplorer(Explorer):
                 widgets.HBox([self.which, self._rank_box, self.slice], layout=WRAP),
                 self.view.box,
                 self.facts,
-                widgets.HBox(
-                    [self.grid, widgets.HBox(self.panels, layout={"width": "60%", "align_items": "flex-end"})],
-                    layout={"align_items": "flex-start"},
-                ),
+                widgets.HBox([self.grid, side_by_side(self.panels, "60%")], layout={"align_items": "flex-start"}),
             ],
             [self.which, self.rank, self.slice, *self.view.controls],
             in_view,

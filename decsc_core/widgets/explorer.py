@@ -15,8 +15,6 @@ from decsc_core.widgets.status import guarded
 
 CONTRAST = (0.5, 99.5)
 """Percentiles of the clean band that are shown black and white."""
-LEVEL = widgets.Layout(align_items="flex-end")
-"""Of panels side by side: their pictures stand on one line, however long their captions are."""
 GREY, COLOUR = "one band", "false colour"
 
 
@@ -164,6 +162,12 @@ class View:
     def psnr(self, per_band: np.ndarray) -> str:
         """What the PSNR of the bands shown is, from that of all bands (B,) [dB]."""
         return f"{per_band[self.chosen].mean():.2f} dB"
+
+
+def side_by_side(panels: Sequence[widgets.Widget], width: str = "100%") -> widgets.GridBox:
+    """Panels of one width, as many in a row as there is room for; the pictures of a row stand on one line under their captions."""
+    columns = "repeat(auto-fit, minmax(min(12em, 100%), 1fr))"
+    return widgets.GridBox(panels, layout={"width": width, "grid_template_columns": columns, "align_items": "flex-end"})
 
 
 def slider(name: str, high: int, *, low: int = 1, width: str = "22em", **more) -> widgets.IntSlider:

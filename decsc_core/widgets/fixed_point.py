@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from decsc_core.study.convergence import METHODS, TOLERANCE
 from decsc_core.study.figures import COLOURS
 from decsc_core.widgets.bench import STYLE, WRAP, Bench
-from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, show_anew, slider
+from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, side_by_side, slider
 from decsc_core.widgets.picture import Panel, Plot, enlarge, signed
 from decsc_core.widgets.status import guarded
 
@@ -57,11 +57,11 @@ class FixedPointExplorer(Explorer):
                 self._iterate_box,
                 self.view.box,
                 self.facts,
-                widgets.HBox(self.panels, layout=LEVEL),
+                side_by_side(self.panels),
                 self._codes_box,
                 widgets.HBox(
                     [
-                        widgets.HBox(self.codes, layout=widgets.Layout(width="50%", align_items="flex-end")),
+                        side_by_side(self.codes, "50%"),
                         widgets.Box([self.plot], layout=widgets.Layout(width="50%")),
                     ]
                 ),

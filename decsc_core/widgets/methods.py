@@ -12,7 +12,7 @@ from decsc_core.study.calibration import agreement, over_bands
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.paper import label
 from decsc_core.widgets.bench import STYLE, WRAP, Bench
-from decsc_core.widgets.explorer import LEVEL, Explorer, Facts, View, slider
+from decsc_core.widgets.explorer import Explorer, Facts, View, side_by_side, slider
 from decsc_core.widgets.picture import MARK, Panel, as_bytes, coloured, enlarge
 from decsc_core.widgets.status import guarded
 
@@ -52,7 +52,7 @@ class MethodExplorer(Explorer):
                         ),
                     ]
                 ),
-                widgets.HBox(self.maps, layout=LEVEL),
+                side_by_side(self.maps),
             ],
             [self.divider, *self.view.controls],
             in_view,

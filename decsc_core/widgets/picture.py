@@ -90,13 +90,13 @@ class Panel(widgets.VBox):
     Parameters
     ----------
     width : str, optional
-        In CSS; by default panels side by side are of one width.
+        In CSS; by default that of its column, see `explorer.side_by_side`.
     """
 
     def __init__(self, width: str = "") -> None:
         self.caption, self.picture = widgets.HTML(), Picture()
-        share = {"width": width} if width else {"flex": "1 1 0", "min_width": "0"}
-        super().__init__([self.caption, self.picture], layout=widgets.Layout(margin="0 6px 0 0", **share))
+        layout = {"margin": "0 6px 0 0", "min_width": "0"} | ({"width": width} if width else {})
+        super().__init__([self.caption, self.picture], layout=layout)
 
     def show(self, image: np.ndarray, caption: str) -> None:
         """Show 8-bit grey (H, W) or colour (H, W, 3) under a caption."""
