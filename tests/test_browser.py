@@ -323,6 +323,8 @@ def test_bands(tab, cubes):
     assert (bands.fact("rows"), bands.fact("columns")) == window
     bands.press("Zoom rows", "Home", pictures, rows=f"0 {SIDE - 1}")
     bands.press("Zoom rows", "End", pictures, number=1, rows=f"0 {SIDE}")
+    bands.press("Zoom columns", "Home", pictures, number=1, columns="0 8")
+    sync_api.expect(bands.labelled("Zoom columns").locator(".widget-readout")).to_have_text("0 – 8", timeout=ANSWERS)
     bands.press("Zoom columns", "End", pictures, number=1, columns=f"0 {SIDE}")
     bands.shot("bands")
 

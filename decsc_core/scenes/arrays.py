@@ -18,7 +18,8 @@ CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
 def read_npy(path: Path) -> Scene:
     """Read an (H, W, B) array; NaN is no-data."""
     with _of_numbers(path):
-        data = as_cube(np.load(path, allow_pickle=False), path.stem)
+        array = np.load(path, allow_pickle=False)
+    data = as_cube(array, path.stem)
     return Scene.from_physical(data, path.stem, missing=np.isnan(data), metadata={"format": "npy"})
 
 
@@ -70,12 +71,11 @@ def _of_numbers(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if "pickle" not in str(error):
+        if "allow_pickle" not in str(error):
             raise
-        kind, function = path.suffix.lower(), "numpy.savez" if path.suffix.lower() == ".npz" else "numpy.save"
-        raise SceneError(
-            f"{path}: this is no {kind} file of numbers; save the cube as an array of numbers with {function}"
-        ) from None
+        kind = path.suffix.lower()
+        function = "numpy.savez" if kind == ".npz" else "numpy.save"
+        raise SceneError(f"{path}: this is no {kind} file of numbers; save the cube as an array of numbers with {function}") from None
 
 
 def values_or_nan(scene: Scene) -> np.ndarray:
