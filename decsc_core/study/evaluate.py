@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +134,8 @@ def score_rows(
     if case not in (*CASES, AS_IS):
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join((*CASES, AS_IS))}")
     names = tuple(scenes or scene_names(dataset, split))
-    bands = evaluated_scene(dataset, names[0], crop).cube.shape[2]
-    denoiser = _denoiser(method, weights, shifts, bands)
+    read = lru_cache(1)(partial(evaluated_scene, dataset, crop=crop))  # keeps one, for scenes are large
+    denoiser = _denoiser(method, weights, shifts, read(names[0]).cube.shape[2])
     learned = getattr(denoiser, "weights", None)
     inputs = {
         "profile": profile,
@@ -145,7 +146,7 @@ def score_rows(
         "crop": crop,
         "shifts": shifts,
         "weights": learned.sha256 if learned else "",
-        "scenes": {name: evaluated_scene(dataset, name, crop).sha256() for name in names},
+        "scenes": {name: read(name).sha256() for name in names},
     }
     files = _Files(folder, dataset, case, method)
     if files.hold(inputs):
@@ -153,7 +154,7 @@ def score_rows(
 
     kept, rows = figure_scene(names), []
     for name in names:
-        scene = evaluated_scene(dataset, name, crop)
+        scene = read(name)
         estimate, evidence = _measure(denoiser, noisy_cube(scene, case, seed))
         scores = {} if case == AS_IS else metrics.scores(scene.cube, estimate.cube)
         row = {

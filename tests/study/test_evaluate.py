@@ -91,6 +91,22 @@ def test_the_same_inputs_are_not_computed_again(tmp_path, scenes, halving):
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
+def test_scenes_are_read_no_more_often_than_needed(tmp_path, scenes, halving, monkeypatch):
+    """Once where rows are there, or for a single scene; else all before the first is denoised, and each again."""
+    read = []
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: read.append(name) or scenes[name])
+    for options, names in (({}, SCENES * 2), ({}, SCENES), ({"scenes": ["south"]}, ["south"])):
+        score(tmp_path, **options)
+        assert read == list(names)
+        read.clear()
+
+
+def test_a_scene_that_is_not_there_is_told_before_any_is_denoised(tmp_path, scenes, halving):
+    with pytest.raises(KeyError, match="east"):
+        score(tmp_path, scenes=["north", "east"])
+    assert not halving
+
+
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"shifts": 2}, {"scenes": ["south", "north"][:1]}])
 def test_a_changed_option_computes_again(tmp_path, scenes, halving, changed):
     score(tmp_path)
