@@ -31,6 +31,15 @@ NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
+config["crop"] = None if config["crop"] == "null" else config["crop"]  # which is a word on the command line
+numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} if config["crop"] is None else {"crop": 1})
+for key, least in numbers.items():
+    if not isinstance(config[key], int) or config[key] < least:
+        sys.exit(f"the profile's {key} {config[key]!r} is not a whole number of at least {least}")
+for key in ("weights", "remote", "real", "train", "complexity", "cases", "methods"):
+    kind, what = (list, "list") if key in ("cases", "methods") else (dict, "mapping")
+    if not isinstance(config[key], kind):
+        sys.exit(f"the profile's {key} {config[key]!r} is no {what}; see config/quick.yaml")
 chosen = [
     *(("dataset", part["dataset"]) for part in (config, config["remote"])),
     *(("dataset", name) for name in config["real"]["scenes"].values()),

@@ -201,7 +201,9 @@ def noise(
 ) -> None:
     """Add the paper's noise to a scene, in its [0, 1] scale, and print what was drawn as one line of JSON.
 
-    Sigmas are those of the bands' Gaussian noise on the 0-255 scale.
+    gauss-15, -55 and -95 have another sigma in every band, up to that; mixture adds impulses, stripes and dead columns to
+    gauss-95, in disjoint thirds of the bands or, mixture-independent, in thirds drawn one by one; corr has sigmas that follow
+    a bell curve over the bands. Sigmas are those of the bands' Gaussian noise on the 0-255 scale; bands count from 0.
     """
     from decsc_core.scenes import read, write
 
@@ -263,22 +265,23 @@ def train(
     ] = None,
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
-    preset: Annotated[str, typer.Option(help="Network size: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive.")] = "small",
+    preset: Annotated[str, typer.Option(help="Network size and its recipe: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive. With --start the recipe alone.")] = "small",
     dataset: Annotated[str, typer.Option(help="See decsc data; own: your own scenes. The network takes their number of bands, windows of 31 if they differ.")] = "cave",
     case: Annotated[list[CaseName], typer.Option(help="Noise case of the paper; given several times, each patch draws one.")] = [CaseName("gauss-95")],
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial weights, the patches and their noise.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(callback=_positive, help="Budget in minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")] = False,
-    batch: Annotated[int | None, typer.Option(min=1, help="Patches a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(callback=_positive, help="Adam's, at first.")] = None,
-    jacobian_penalty: Annotated[float | None, typer.Option(callback=_not_negative, help="Its weight.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="Numbers of the network.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches a step, by default the recipe's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(callback=_positive, help="Adam's, at first; by default the recipe's.")] = None,
+    jacobian_penalty: Annotated[float | None, typer.Option(callback=_not_negative, help="Weight of the penalty on the Jacobian at the fixed point, which makes DECSC converge; by default none.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Numbers of the network, by default 32-true.")] = None,
 ) -> None:
     """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR.
 
-    With --campaign, train all networks of a file: finished runs are left alone, interrupted ones go on.
+    With --campaign, train all networks of a file: finished runs are left alone, interrupted ones go on. The files in campaigns/
+    are examples, decsc_core/study/campaign.py and train.py tell the fields of a run.
     """
     if campaign is not None:
         return _carry_out(campaign, run, out, context)
@@ -332,8 +335,9 @@ def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Contex
         runs = {run: runs[run]}
     with blaming(str(out)):
         study.carry_out(runs, out, progress=sys.stderr.isatty())
+        state = study.state(runs, out)
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(study.state(runs, out).to_string(index=False, float_format="{:.4g}".format))
+        typer.echo(state.to_string(index=False, float_format="{:.4g}".format))
 
 
 def _network(file: Path, method: str) -> Any:

@@ -325,10 +325,21 @@ def test_missing_data_is_one_clear_line(copy):
     assert not (copy / "runs/standard/rows").exists() and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("crop, given", [("null", 0), ("40", 1)])
+def test_scenes_are_taken_whole_or_their_centre(crop, given):
+    planned = command("./run_all.sh", "-n", "-p", "--config", f"crop={crop}")
+    assert planned.returncode == 0 and planned.stdout.count(f"--crop {crop}") >= given and planned.stdout.count("--crop") * (1 - given) == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ("datset=cave", "'datset' is not a key of the profile"),
+        ("crop=abc", "the profile's crop 'abc' is not a whole number of at least 1"),
+        ("threads=0", "the profile's threads 0 is not a whole number of at least 1"),
+        ("seed=-1", "the profile's seed -1 is not a whole number of at least 0"),
+        ("methods=decsc", "the profile's methods 'decsc' is no list; see config/quick.yaml"),
+        ("weights=x", "the profile's weights 'x' is no mapping; see config/quick.yaml"),
         ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
         ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
         ("campaign=no.yaml", "the profile's campaign cannot be used: [Errno 2] No such file or directory: 'no.yaml'"),

@@ -1,7 +1,7 @@
 """A campaign: trainings as data, carried out one after the other, resumed where they stopped, and none done twice.
 
 A YAML file maps the name of each run to what it is: `method` and `preset` (default: ``small``), and any field of
-`decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps`; `model` holds
+`decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps` or `minutes`; `model` holds
 changed fields of the network's configuration; `start` is the name of an earlier run, of a network with the same tensors or
 of DECSC with the other prior.
 """
@@ -22,6 +22,7 @@ import yaml
 
 from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
+from decsc_core.scenes import DATASETS
 from decsc_core.study.provenance import device
 from decsc_core.study.train import RECIPES, TrainConfig, train, unlike
 
@@ -40,7 +41,7 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
         If the file cannot be read.
     """
     try:
-        described = yaml.safe_load(Path(file).read_text())
+        described = yaml.load(Path(file).read_text(), _Once)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(described, dict) or not described or not all(isinstance(run, dict) for run in described.values()):
@@ -52,6 +53,16 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {name}: {error}") from None
     return runs
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which no name stands twice; by itself YAML would take the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
@@ -190,28 +201,36 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
 
 def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder: Path) -> TrainConfig:
     """One run; `earlier` are those above it."""
-    if unknown := sorted(run.keys() - _FIELDS):
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"{name!r} cannot name a folder; give runs names that are words, without '/'")
+    if unknown := sorted(map(str, run.keys() - _FIELDS)):
         raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_FIELDS))}")
     if wrong := [field for field in sorted(run.keys() & _NUMBERS) if not isinstance(run[field], (int, float))]:
         raise ValueError(f"{wrong[0]}: {run[wrong[0]]!r} is not a number; YAML writes small ones as 5.0e-4")
     run = dict(run)
     method, preset = run.pop("method", None), run.pop("preset", "small")
-    if method not in RECIPES or preset not in sizes(method):
-        what, value, known = ("preset", preset, sizes(method)) if method in RECIPES else ("method", method, RECIPES)
+    if not isinstance(method, str) or method not in RECIPES or preset not in sizes(method):
+        what, value, known = ("preset", preset, sizes(method)) if isinstance(method, str) and method in RECIPES else ("method", method, RECIPES)
         raise ValueError(f"{what} {value!r} does not exist; choose one of {', '.join(known)}")
+    if (dataset := run.get("dataset", TrainConfig.dataset)) not in DATASETS:
+        raise ValueError(f"dataset {dataset!r} does not exist; there are {', '.join(DATASETS)}")
+    if len(budgets := [field for field in ("steps", "minutes", "patches") if field in run]) != 1:
+        raise ValueError(f"give the budget as one of steps, minutes and patches, not as {' and '.join(budgets) or 'none of them'}")
     patches = run.pop("patches", None)
     changes = run.pop("model", {})
     if "start" in run:
         if run["start"] not in earlier:
             raise ValueError(f"start: no run {run['start']!r} above it")
         model = replace(as_method(earlier[run["start"]].model, method), **changes)
+        if method_of(model) != method:
+            raise ValueError(f"start: {run['start']} trains a network of {method_of(model)}, not of {method}")
         run["start"] = str(folder / run["start"] / "weights.safetensors")
     else:
         model = configure(method, preset, **changes)
     given = RECIPES[method][preset] | run
     if patches is not None:
         batch = given.get("batch", TrainConfig.batch)
-        if patches % batch:
+        if batch < 1 or patches % batch:
             raise ValueError(f"patches: {patches} is no multiple of the batch, {batch}")
         given["steps"] = patches // batch
     return TrainConfig(model, **given)

@@ -6,6 +6,7 @@ equals one that was not: bit for bit on a CPU when the budget is in steps. Sever
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
@@ -14,7 +15,8 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from decsc_core.study.provenance import environment
 VALIDATION_SIDE = 128
 LOADERS = 2
 """Processes that draw patches while a GPU trains."""
+LARGEST_SEED = 2**63 - 1
 PRECISIONS = ("32-true", "bf16-mixed")
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _PATCH, _SHIFT, _VALIDATION, _WINDOW, _PASS, _QUERY = range(6)
@@ -138,7 +141,12 @@ class TrainConfig:
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
         if len(self.evaluations) != 2 or not 1 <= self.evaluations[0] <= self.evaluations[1]:
             raise ValueError(f"evaluations={self.evaluations} must be two numbers, the smaller one, at least 1, first")
+        if not (isinstance(self.seed, int) and 0 <= self.seed <= LARGEST_SEED):
+            raise ValueError(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
+        shares = [share for share, _ in self.schedule]
+        if shares != sorted(shares) or not all(0 <= share < 1 and 0 < factor < math.inf for share, factor in self.schedule):
+            raise ValueError(f"schedule={self.schedule} must be pairs of a share of the budget, rising from 0 to below 1, and a factor above 0")
         if not 0 <= self.passes <= 1 or (self.passes and not getattr(self.model, "misfit", 0)):
             raise ValueError(f"passes={self.passes} must lie between 0 and 1, and above 0 only for DECSC with a misfit")
         if self.optimizer not in OPTIMIZERS:
@@ -339,22 +347,21 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     Raises
     ------
     FileExistsError
-        If `folder` holds a run and `resume` is False, or one with another configuration or from other weights to start from.
+        If `folder` holds a run and `resume` is False, or one with another configuration or from other weights to start from, or
+        files of no run; if another process trains there.
     ValueError
         If the batch cannot be shared by the devices, a scene has too few pixels or other bands than the network, or the
-        weights to start from cannot be used.
+        weights to start from, or the checkpoint, cannot be used.
     RuntimeError
         If the training diverged.
     """
-    precision = torch.get_float32_matmul_precision()
-    try:
-        return _train(config, Path(folder), resume, progress)
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    with ExitStack() as after:
+        after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        return _train(config, Path(folder), resume, progress, after)
 
 
-def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool) -> Path:
-    """`train`, which puts back the precision of products that this sets on a GPU."""
+def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, after: ExitStack) -> Path:
+    """`train`; what must be undone is left to `after`."""
     done = folder / "weights.safetensors"
     code, fabric = environment(), _fabric(config)
     if fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None):
@@ -366,6 +373,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool) -> P
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()} if config.kept else {}
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, after)
         remove_leftovers(folder)
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
         write_text(folder / "config.json", json.dumps(config.to_json() | began, indent=1))
@@ -380,7 +388,10 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool) -> P
     state, at = {"model": module, "optimizer": optimizer}, _Progress()
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
-        at = _Progress(**fabric.load(checkpoint, state)["progress"])
+        try:
+            at = _Progress(**fabric.load(checkpoint, state)["progress"])
+        except Exception as error:  # whatever torch and pickle raise
+            raise ValueError(f"{checkpoint}: cannot be read ({type(error).__name__}); it is damaged, remove it to begin anew") from error
     log = _Log(folder / "log.jsonl", at.step) if fabric.is_global_zero else None
 
     total = config.steps or round(config.minutes * 60)
@@ -440,6 +451,18 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool) -> P
     return done
 
 
+def _claim(folder: Path, after: ExitStack) -> None:
+    """Keep other trainings out of a folder; a process that is killed lets go of it."""
+    held = os.open(folder, os.O_RDONLY)
+    after.callback(os.close, held)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileExistsError(f"{folder}: another training is running there; wait for it, or choose another folder") from None
+    except OSError:
+        pass  # the file system has no such locks
+
+
 def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     """The network before the first step and, if it was trained before, that training's hash and story."""
     if config.start is None:
@@ -493,8 +516,13 @@ def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
 
 
 def _finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
-    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run."""
+    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run, or files of none."""
+    kept = [path for path in (folder / "checkpoint.pt", folder / "weights.safetensors") if path.exists()]
     if not (folder / "config.json").exists():
+        if kept:
+            raise FileExistsError(f"{kept[0]}: is there, but no config.json that tells of its training; choose another folder")
+        return False
+    if not kept:  # it ended before there was anything to keep
         return False
     if not resume:
         raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
@@ -514,11 +542,12 @@ def unlike(folder: Path, config: TrainConfig) -> str:
         there = TrainConfig.from_json(told)
         if began and config.start:  # the hash says which weights, wherever they lie
             there = replace(there, start=config.start)
-        same = there == config
     except (TypeError, ValueError):
-        same = False
-    if not same:
         return "with another configuration"
+    for one in fields(config):
+        if getattr(there, one.name) != getattr(config, one.name):
+            what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
+            return f"with another configuration ({what})"
     if began and Path(config.start).exists() and weights.file_sha256(config.start) != began:
         return f"that began from other weights than {config.start} has"
     return ""

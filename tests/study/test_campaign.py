@@ -95,7 +95,7 @@ def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_p
     runs = campaign.read(file, folder)
     campaign.carry_out(runs, folder, progress=False)
     assert capsys.readouterr().err.splitlines() == [
-        f"{folder / 'first'}: holds a run with another configuration; set aside as first.old-1",
+        f"{folder / 'first'}: holds a run with another configuration (seed was 0, not 7); set aside as first.old-1",
         f"{folder / 'second'}: holds a run that began from other weights than {folder / 'first' / 'weights.safetensors'} has; set aside as second.old-1",
     ]
     assert {name: (folder / f"{name}.old-1" / "weights.safetensors").read_bytes() for name in before} == before
@@ -257,7 +257,20 @@ def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
     ("a: {method: sst, patches: 6}", "a: patches: 6 is no multiple of the batch, 4"),
     ("a: {method: sst, steps: 3, start: b}", "a: start: no run 'b' above it"),
     ("a: {method: sst, steps: 3, learning_rate: 5e-4}", "a: learning_rate: '5e-4' is not a number"),
-    ("a: {method: sst}", "a: give the budget either as steps or as minutes"),
+    ("a: {method: sst}", "a: give the budget as one of steps, minutes and patches, not as none of them"),
+    ("a: {method: sst, steps: 4, patches: 8}", "a: give the budget as one of steps, minutes and patches, not as steps and patches"),
+    ("a: {method: sst, steps: 4, steps: 6}", "not YAML ('steps' stands twice)"),
+    ("a: {method: sst, steps: 4}\na: {method: sst, steps: 6}", "not YAML ('a' stands twice)"),
+    ("a: {method: qrnn3d, steps: 3}\nb: {method: sst, steps: 3, start: a}", "b: start: a trains a network of qrnn3d, not of sst"),
+    ("a: {method: sst, steps: 3, dataset: phtos}", "a: dataset 'phtos' does not exist; there are photos, cave"),
+    ("a: {method: sst, steps: 3, schedule: [[0.5, -3]]}", "a: schedule="),
+    ("a: {method: sst, steps: 3, schedule: [[0.5, 0.3], [0.1, 2]]}", "a: schedule="),
+    ("a: {method: sst, patches: 4, batch: 0}", "a: patches: 4 is no multiple of the batch, 0"),
+    ("a: {method: [sst], steps: 3}", "a: method ['sst'] does not exist"),
+    ("a: {method: sst, steps: 3, seed: 1.5}", "a: seed=1.5 must be a whole number"),
+    ("../a: {method: sst, steps: 3}", "../a: '../a' cannot name a folder"),
+    ("3: {method: sst, steps: 3}", "3: 3 cannot name a folder"),
+    ("'': {method: sst, steps: 3}", "'' cannot name a folder"),
     ("a: {method: sst, steps: 3, model: {heads: 0}}", "a: "),
     ("a: {method: sst, steps: 3, model: {colour: 0}}", "a: "),
 ])

@@ -392,8 +392,8 @@ def test_a_finished_run_returns_at_once(finished, monkeypatch):
 def test_a_folder_with_a_run_is_not_taken_over(finished):
     for changes, resume, message in (
         ({}, False, "holds a training run; resume it or choose another folder"),
-        ({"seed": 1}, True, "holds a run with another configuration; choose another folder"),
-        ({"steps": 7}, True, "holds a run with another configuration; choose another folder"),
+        ({"seed": 1}, True, "holds a run with another configuration (seed was 0, not 1); choose another folder"),
+        ({"steps": 7}, True, "holds a run with another configuration (steps was 6, not 7); choose another folder"),
     ):
         with pytest.raises(FileExistsError) as error:
             train(config(**changes), finished, resume=resume, progress=False)
@@ -641,9 +641,53 @@ def test_a_run_is_the_same_wherever_the_weights_lie_that_it_began_from(tmp_path,
         train(config(), tmp_path / "run", resume=True, progress=False)
 
 
+def test_a_folder_with_files_of_no_run_is_left_alone(tmp_path, finished):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    mine = shutil.copy(finished / "weights.safetensors", folder)
+    before = Path(mine).read_bytes()
+    with pytest.raises(FileExistsError, match="mine/weights.safetensors: is there, but no config.json"):
+        train(config(), folder, progress=False)
+    assert Path(mine).read_bytes() == before and len(list(folder.iterdir())) == 1
+
+
+def test_a_run_that_ended_before_there_was_anything_to_keep_begins_anew(tmp_path, finished, monkeypatch):
+    """Also as another one."""
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 0)
+        train(config(seed=1), tmp_path / "run", progress=False)
+    assert (tmp_path / "run" / "config.json").exists()
+    train(config(), tmp_path / "run", progress=False)
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_folder_takes_one_training_at_a_time(tmp_path, monkeypatch):
+    def another(scenes, given, indices):
+        with pytest.raises(FileExistsError, match="run: another training is running there; wait for it, or choose another folder"):
+            train(config(), tmp_path / "run", resume=True, progress=False)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "patch_batch", another)
+        train(config(), tmp_path / "run", progress=False)
+    train(config(), tmp_path / "run", resume=True, progress=False)
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-500], lambda data: b"no checkpoint"])
+def test_a_damaged_checkpoint_is_named(damage, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 3)
+        train(config(), tmp_path / "run", progress=False)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(ValueError, match=r"run/checkpoint.pt: cannot be read \(.*\); it is damaged, remove it to begin anew"):
+        train(config(), tmp_path / "run", resume=True, progress=False)
+
+
 WRONG = {
     "steps": (0, -8, 2.5), "batch": (0,), "patch": (0,), "validate_every": (0,), "learning_rate": (0, float("nan")), "clip": (0, -1),
     "jacobian_penalty": (-1,), "weight_decay": (-1,), "evaluations": ((12, 4), (0, 4), (4,)), "precision": ("16-mixed",),
+    "seed": (-1, 1.5, 10**30), "schedule": (((0.5, -3),), ((2, 3),), ((0.5, 1), (0.1, 2))),
 }
 
 
