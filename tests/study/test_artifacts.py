@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from decsc_core.study import artifacts
+from decsc_core.denoisers.registry import METHODS
+from decsc_core.study import artifacts, tables
 from decsc_core.study.artifacts import ARTIFACTS, Artifact, gallery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,3 +42,19 @@ def test_the_gallery_shows_a_profile(tmp_path):
     assert "### Fig. 4: a thing\n\n![a thing](standard/fig_a.png)\n\nWhat it shows." in text
     assert "### The rows behind it\n\n[`rows_c.csv`](standard/rows_c.csv)\n\nWhat it shows." in text
     assert "### B\n\n`table_b` was not made in this profile." in text
+
+
+@pytest.mark.parametrize("means, scenes, rows", [
+    ("table2_close_range", "table2_scenes", "table2_rows"), ("table3_remote_sensing", "table3_scenes", "table3_rows"),
+])
+def test_the_published_tables_are_the_means_of_the_published_rows(means, scenes, rows):
+    """Every number of Tables II and III has its rows, each with hash, seed and version of the code."""
+    folder = ROOT / "figures/standard"
+    words = {"weights": str, "code": str}
+    behind = pd.read_csv(folder / f"{rows}.csv", dtype=words).fillna({"weights": ""})
+    pd.testing.assert_frame_equal(tables.case_table(behind), pd.read_csv(folder / f"{means}.csv"))
+    case = json.loads((folder / f"{scenes}.json").read_text())["provenance"]["cases"][0]
+    pd.testing.assert_frame_equal(tables.scene_table(behind[behind["case"] == case], "psnr"), pd.read_csv(folder / f"{scenes}.csv"))
+    assert behind["code"].str.fullmatch(r"\d+\.\d+\.\d+\+[0-9a-f]{12}").all() and behind["seed"].eq(0).all()
+    learned = behind["method"].map(lambda method: method in METHODS and METHODS[method].params > 0)
+    assert behind.loc[learned, "weights"].str.fullmatch("[0-9a-f]{12}").all() and behind.loc[~learned, "weights"].eq("").all()
