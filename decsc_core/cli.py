@@ -269,7 +269,7 @@ def train(
     dataset: Annotated[str, typer.Option(help="See decsc data; own: your own scenes. The network takes their number of bands, windows of 31 if they differ.")] = "cave",
     case: Annotated[list[CaseName], typer.Option(help="Noise case of the paper; given several times, each patch draws one.")] = [CaseName("gauss-95")],
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial weights, the patches and their noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the patches and their noise.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps; give this or minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(callback=_positive, help="Budget in minutes.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")] = False,
@@ -297,7 +297,7 @@ def train(
     given = {"batch": batch, "learning_rate": learning_rate, "jacobian_penalty": jacobian_penalty,
              "precision": precision and precision.value}
     changes = {name: value for name, value in given.items() if value is not None}
-    with blaming("--preset", "jacobian_penalty"):
+    with blaming("--preset", "jacobian_penalty", "seed"):
         config = training.training(
             method.value, preset, dataset=dataset, case=cases if len(cases) > 1 else cases[0], seed=seed, steps=steps, minutes=minutes, **changes
         )
@@ -312,11 +312,12 @@ def train(
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
-        first = story.get("validation_psnr_before")
-        before = "" if first is None else f", {first:.3f} dB before"
-        if first is not None and first > story["validation_psnr"]:
-            before += ": worse; try a smaller --learning-rate or a larger budget"
-        typer.echo(f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps{before}")
+        told = f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps"
+        if (before := story.get("validation_psnr_before")) is not None:
+            told += f", {before:.3f} dB before"
+            if before > story["validation_psnr"]:
+                told += ": worse; try a smaller --learning-rate or a larger budget"
+        typer.echo(told)
 
 
 def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Context) -> None:
@@ -335,8 +336,9 @@ def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Contex
         runs = {run: runs[run]}
     with blaming(str(out)):
         study.carry_out(runs, out, progress=sys.stderr.isatty())
-        state = study.state(runs, out)
     if os.environ.get("RANK", "0") == "0":
+        with blaming(str(out)):
+            state = study.state(runs, out)
         typer.echo(state.to_string(index=False, float_format="{:.4g}".format))
 
 

@@ -250,7 +250,7 @@ class DECSC(nn.Module):
 
     def __init__(self, config: DECSCConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.bands = config, config.bands
         M, J = config.shared_atoms, config.unshared_atoms
         self.shared = SharedDictionary(M, config.bands, config.kernel, config.stride, config.tie)
         self.unshared = UnsharedDictionary(J, config.kernel, config.stride, config.tie)

@@ -92,9 +92,9 @@ def own(name: str) -> Scene:
     Raises
     ------
     SceneError
-        If values are declared as no data, for those are no clean reference.
+        If values are declared as no data, for those are no clean reference, or two files have the same name.
     """
-    paths = {path.stem: path for split in SPLITS for path in _own_files(split)}
+    paths = {stem: path for own in _own_files().values() for stem, path in own.items()}
     if name not in paths:
         raise FileNotFoundError(name)
     scene = files.read(paths[name])
@@ -111,18 +111,22 @@ def own_splits() -> dict[str, tuple[str, ...]]:
     SceneError
         If two files have the same name, less their extensions.
     """
-    paths: dict[str, Path] = {}
-    for path in (path for split in SPLITS for path in _own_files(split)):
-        if (other := paths.setdefault(path.stem, path)) is not path:
-            raise SceneError(f"{path}: {other} has the same name; give each scene a name of its own")
-    return {split: tuple(path.stem for path in _own_files(split)) for split in SPLITS}
+    return {split: tuple(paths) for split, paths in _own_files().items()}
 
 
-def _own_files(split: str) -> list[Path]:
-    """The user's own image files of a split, of ENVI images the headers."""
-    inside = sorted((root() / "own" / split).glob("*"))
-    known = [path for path in inside if path.suffix.lower() in files.EXTENSIONS]
-    return [path for path in known if path.suffix.lower() == ".hdr" or not header_beside(path)]
+def _own_files() -> dict[str, dict[str, Path]]:
+    """The user's own image files by split and name, of ENVI images the headers; SceneError if two share a name."""
+    found: dict[str, dict[str, Path]] = {split: {} for split in SPLITS}
+    taken: dict[str, Path] = {}
+    for split, paths in found.items():
+        for path in sorted((root() / "own" / split).glob("*")):
+            ending = path.suffix.lower()
+            if ending not in files.EXTENSIONS or (ending != ".hdr" and header_beside(path)):
+                continue
+            if path.stem in taken:
+                raise SceneError(f"{path}: {taken[path.stem]} has the same name; give each scene a name of its own")
+            paths[path.stem] = taken[path.stem] = path
+    return found
 
 
 def houston2018(name: str) -> Scene:

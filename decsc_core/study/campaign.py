@@ -209,9 +209,10 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
         raise ValueError(f"{wrong[0]}: {run[wrong[0]]!r} is not a number; YAML writes small ones as 5.0e-4")
     run = dict(run)
     method, preset = run.pop("method", None), run.pop("preset", "small")
-    if not isinstance(method, str) or method not in RECIPES or preset not in sizes(method):
-        what, value, known = ("preset", preset, sizes(method)) if isinstance(method, str) and method in RECIPES else ("method", method, RECIPES)
-        raise ValueError(f"{what} {value!r} does not exist; choose one of {', '.join(known)}")
+    if not isinstance(method, str) or method not in RECIPES:
+        raise ValueError(f"method {method!r} does not exist; choose one of {', '.join(RECIPES)}")
+    if preset not in sizes(method):
+        raise ValueError(f"preset {preset!r} does not exist; choose one of {', '.join(sizes(method))}")
     if (dataset := run.get("dataset", TrainConfig.dataset)) not in DATASETS:
         raise ValueError(f"dataset {dataset!r} does not exist; there are {', '.join(DATASETS)}")
     if len(budgets := [field for field in ("steps", "minutes", "patches") if field in run]) != 1:

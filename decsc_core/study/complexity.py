@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.tiling import OVERLAP, pieces
-from decsc_core.model import DECSC, DECSCConfig
+from decsc_core.model import DECSCConfig
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
 from decsc_core.networks.catalog import LEARNED, build, configure
@@ -37,7 +37,7 @@ COLUMNS = (
 """A row's columns.
 
 `network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of
-the whole estimate, all copies, passes and evaluations of f in it. `copies`: shifted copies that were timed, and those that
+the whole estimate, all tiles, windows of bands, copies, passes and evaluations of f in it. `copies`: shifted copies that were timed, and those that
 the method averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used in a pass. `seconds`,
 `cpu_seconds`: wall and CPU time of the whole estimate, as many times those of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded
 (on a GPU: to the tensors there).
@@ -63,7 +63,7 @@ def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, shifts: int | None = 
         DECSC only: shifted copies (default: all that it averages) and evaluations of f.
     """
     model = build(config, torch.Generator().manual_seed(0)).to("meta").eval()
-    image = torch.empty(1, _bands(model, bands), side, side, device="meta")
+    image = torch.empty(1, model.bands or bands, side, side, device="meta")
     if not isinstance(config, DECSCConfig):
         return _count(lambda: model(image))
     chosen = spread_shifts(config.stride, shifts or config.shifts)
@@ -72,11 +72,6 @@ def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, shifts: int | None = 
         z = layer.initial()
     ends = _count(layer.initial) + _count(lambda: layer.image(z)) + _count(lambda: model.with_misfit(image, image))
     return ends + evaluations * _count(lambda: layer(z))
-
-
-def _bands(model: torch.nn.Module, bands: int) -> int:
-    """How many bands of an image with `bands` go through a network at once."""
-    return model.config.bands if isinstance(model, DECSC) else model.bands or bands
 
 
 def _count(work: Callable[[], object]) -> float:
@@ -177,7 +172,7 @@ def measure(
     if method not in LEARNED:
         return row
     model = denoiser.weights.model
-    config, width = model.config, _bands(model, noisy.shape[2])
+    config, width = model.config, model.bands or noisy.shape[2]
     parts = pieces((side, side, max(noisy.shape[2], width)), denoiser.tile, OVERLAP, width)
     passes = [1] * len(parts)
     if isinstance(config, DECSCConfig):

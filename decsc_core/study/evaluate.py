@@ -180,6 +180,13 @@ def score_rows(
     return files.rows()
 
 
+def read_rows(path: Path | str) -> pd.DataFrame:
+    """Rows from their `.csv`: words stay words, also those that look like numbers or like nothing, as scene names and hashes may."""
+    numbers = COLUMNS[COLUMNS.index("psnr"):]
+    words = dict.fromkeys(set(COLUMNS) - {"seed", *numbers}, str)
+    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
+
+
 def sidecar(folder: Path | str, dataset: str, case: str, method: str) -> dict:
     """What rows came from: `inputs`, `figure_scene`, `weights` (file, sha256, story) or None, `environment`."""
     return json.loads(_Files(folder, dataset, case, method).json.read_text())
@@ -204,9 +211,7 @@ class _Files:
         return json.loads(self.json.read_text())["inputs"] == inputs
 
     def rows(self) -> pd.DataFrame:
-        numbers = COLUMNS[COLUMNS.index("psnr"):]
-        words = dict.fromkeys(("profile", "dataset", "scene", "case", "method", "weights", "code"), str)
-        return pd.read_csv(self.csv, dtype=words, keep_default_na=False, na_values=dict.fromkeys(numbers, [""]))
+        return read_rows(self.csv)
 
     def write(self, rows: pd.DataFrame, cube: np.ndarray, sidecar: dict) -> None:
         self.json.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from decsc_core.networks.catalog import LEARNED
 from decsc_core.study import paper, tables
 from decsc_core.study.artifacts import Artifact
 from decsc_core.study.complexity import PUBLISHED
+from decsc_core.study.evaluate import read_rows
 from decsc_core.study.paper import label
 
 ROMAN = {2: "II", 3: "III", 4: "IV", 5: "V"}
@@ -148,7 +149,7 @@ def published(artifact: Artifact, folder: Path | str) -> Markup:
         best = {int(place) if place.isdigit() else place: end for place, end in told["best"].items()}
         body = table(frame, told["caption"], best)
     elif artifact.kind == "rows":
-        rows = table(pd.read_csv(stem.with_suffix(".csv")), told["caption"])
+        rows = table(read_rows(stem.with_suffix(".csv")).replace("", None), told["caption"])
         body = Markup("<details><summary>{}</summary>{}</details>").format(artifact.shows, rows)
     else:
         picture = base64.b64encode(stem.with_suffix(".png").read_bytes()).decode()

@@ -12,6 +12,7 @@ import pytest
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.study import artifacts, tables
 from decsc_core.study.artifacts import ARTIFACTS, Artifact, gallery
+from decsc_core.study.evaluate import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,8 +51,7 @@ def test_the_gallery_shows_a_profile(tmp_path):
 def test_the_published_tables_are_the_means_of_the_published_rows(means, scenes, rows):
     """Every number of Tables II and III has its rows, each with hash, seed and version of the code."""
     folder = ROOT / "figures/standard"
-    words = {"weights": str, "code": str}
-    behind = pd.read_csv(folder / f"{rows}.csv", dtype=words).fillna({"weights": ""})
+    behind = read_rows(folder / f"{rows}.csv")
     pd.testing.assert_frame_equal(tables.case_table(behind), pd.read_csv(folder / f"{means}.csv"))
     case = json.loads((folder / f"{scenes}.json").read_text())["provenance"]["cases"][0]
     pd.testing.assert_frame_equal(tables.scene_table(behind[behind["case"] == case], "psnr"), pd.read_csv(folder / f"{scenes}.csv"))

@@ -105,12 +105,15 @@ def test_the_table_compares_with_the_same_seed(curves):
     })
     stories = dict.fromkeys(RUNS, {"patches": 240, "cpu_seconds": 90.0})
     by = {choice: NAMES[choice] for choice in list(NAMES)[:2]}
-    own, released = choices.table(by, rows, stories, {"complete-0": 0.9, "complete-1": 0.8, "released": 1.2}, curves, 1).to_dict("records")
+    radii = {"complete-0": 0.9, "complete-1": 0.8, "released": 1.2}
+    own, released = choices.table(by, rows, stories, radii, curves, 1).to_dict("records")
     assert (own["seeds"], own["psnr"], own["change"], own["converged"], own["radius"]) == (2, 26.0, 0.0, 75.0, 0.9)
     assert (released["seeds"], released["psnr"], released["converged"], released["residual"]) == (1, 33.0, 0.0, 5e-2)
     assert released["change"] == 2.0 and np.isnan(released["least"])  # not 7, the mean of both seeds
     assert (own["least"], own["most"]) == (0.0, 0.0)
     assert (own["deeper"], released["deeper"], own["cpu_minutes"]) == (0.0, -1.0, 1.5)
+    stopped = choices.table(by, rows, stories, radii, curves, 9)  # before the cap
+    assert stopped["deeper"].eq(0).all()
 
 
 def test_the_figure_has_a_line_a_choice(curves):

@@ -120,7 +120,7 @@ def path(tmp_path, rows) -> Path:
     save_figure(figure, "fig_x", tmp_path, caption="A < B & C", provenance={"seed": 3})
     frame = pd.DataFrame({"method": ["TV", "<A>", "B"], "psnr": [30.12345, None, 20], "seeds": pd.array([2, None, 14], "Int64")})
     save_table(frame, "table_y", tmp_path, caption="t", provenance={}, best={"psnr": "highest"})
-    save_rows(pd.DataFrame({"scene": ["beads"], "seed": [7]}), "rows_w", tmp_path, caption="w", provenance={"code": "0.1.0+abc"})
+    save_rows(pd.DataFrame({"scene": ["007"], "weights": ["12345678e901"], "seed": [7]}), "rows_w", tmp_path, caption="w", provenance={"code": "0.1.0+abc"})
     made = (("fig_x", "figure"), ("table_y", "table"), ("rows_w", "rows"))
     shown = [Artifact(name, kind, "03_x", "", f"what {name} shows") for name, kind in made]
     blocks = [report.published(artifact, tmp_path) for artifact in shown]
@@ -137,7 +137,7 @@ def test_the_page_needs_nothing_but_itself(path, rows):
     assert not page.open and page.references[:2] == ["#s1", "#s2"]
     assert [reference.split(",")[0] for reference in page.references[2:]] == ["data:image/png;base64"]
     words = " ".join(page.words)
-    for expected in ("Table II <1>", "A < B & C", '"seed": 3', "30.12", "45.64", "fig_gone was not made", "what rows_w shows", "beads", '"code": "0.1.0+abc"'):
+    for expected in ("Table II <1>", "A < B & C", '"seed": 3', "30.12", "45.64", "fig_gone was not made", "what rows_w shows", "007", "12345678e901", '"code": "0.1.0+abc"'):
         assert expected in words
     cells = report.beside(2, report.measured(rows), CASES, METHODS)
     pd.testing.assert_frame_equal(pd.read_csv(path.with_suffix(".csv")), cells)
