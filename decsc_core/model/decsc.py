@@ -313,7 +313,10 @@ class DECSC(nn.Module):
         if config.gradient == "unrolled":
             return deq.unrolled(layer, layer.initial(), solver.max_iter), None
         with torch.no_grad():
-            solution = deq.solve(layer, layer.initial(), **asdict(solver))
+            codes = layer.initial()
+            if not codes.isfinite().all():
+                raise ValueError("the first codes are not finite: the image has NaN or infinity, or the weights grew too large (in training, try a smaller learning rate)")
+            solution = deq.solve(layer, codes, **asdict(solver))
         if config.gradient == "implicit":
             return deq.implicit(layer, solution.z), solution
         return deq.phantom(layer, solution.z, config.phantom), solution
@@ -329,7 +332,8 @@ class DECSC(nn.Module):
         Raises
         ------
         ValueError
-            If the number of bands is not the network's, or there is nothing to denoise.
+            If the number of bands is not the network's, or there is nothing to denoise; if the image, or what the weights
+            make of it, is not finite.
         """
         config = self.config
         if noisy.ndim != 4 or noisy.shape[1] != config.bands:

@@ -150,7 +150,7 @@ _ALL = (
         "for most none stated; research use, cite each image's paper",
         f"{NPZ_COLLECTION} remote/",
         REMOTE_SPLITS,
-        "Houston 2018: airborne and satellite scenes of 64 to 211 bands without their noisy bands, all small",
+        "Houston 2018: airborne and satellite scenes of 64 to 215 bands without their noisy bands, all small",
         read_scene=sources.clean,
     ),
     Dataset(

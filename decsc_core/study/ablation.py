@@ -197,7 +197,7 @@ def describe(first: TrainConfig, traced: dict) -> str:
     return (
         f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[first.dataset].title}, "
         f"{time} {where}: a small scale{alike}. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
-        f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; means over {describe_scenes(len(traced['scenes']), traced['crop'])}. "
+        f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; {describe_scenes(len(traced['scenes']), traced['crop'])}. "
         f"{describe_data(traced['dataset'])}"
     )
 

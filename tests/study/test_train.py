@@ -587,6 +587,11 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
         train(config(), tmp_path / "run", progress=False)
 
 
+def test_a_training_whose_weights_grow_without_bound_says_what_to_change(tmp_path):
+    with pytest.raises(ValueError, match="weights grew too large .in training, try a smaller learning rate"):
+        train(config(steps=40, learning_rate=1e9), tmp_path / "run", progress=False)
+
+
 def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, finished):
     before = weights.load(finished / "weights.safetensors")
     tuned = train(config(start=str(before.path), steps=1, learning_rate=1e-9), tmp_path / "tuned", progress=False)

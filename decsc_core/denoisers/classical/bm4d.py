@@ -81,7 +81,7 @@ class BM4D(NoiseAware):
     -----
     With N voxels, R = N / step^3 references: R (2 half_window + 1)^3 distances, each from differences of N / R voxels,
     and R x group x side^3 coefficients a pass. Memory: a few volumes, and 24 R x group bytes for the matches.
-    On one core of a CPU, 96x96x31 takes 6 s and 512x512x31 under 4 minutes and 1.3 GB.
+    On one core of a CPU, 96x96x31 takes 4 s and 512x512x31 under 4 minutes and 1.3 GB.
     With fewer than 5 bands the cubes are as deep as there are bands (a power of two in pass 1).
     """
 

@@ -46,7 +46,7 @@ class E3DTV(ModelDriven):
     ----------
     rank : int or three ints
         r for the differences along rows, columns and bands; at most the number of bands is used. Default 13, which the
-        authors chose for 224 bands. With 31 bands a smaller one is mostly better: 5 gains 0.7 to 1.1 dB on three of
+        authors chose for 224 bands. With 31 bands a smaller one is mostly better: 5 gains 0.7 to 0.9 dB on three of
         four cubes of 96 x 96 pixels and loses 0.2 dB on the fourth.
     tau : float
         Weight of the coefficient maps for one pixel; the weight is `tau` times the root of the number of pixels.

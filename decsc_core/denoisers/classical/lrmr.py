@@ -56,8 +56,8 @@ class LRMR(ModelDriven):
         1e-10.
     power : int
         Extra products with (Y - S)^T (Y - S) in step 1, which bring it closer to the truncated SVD. The release makes
-        none, so that its estimates scatter by 0.1 to 0.2 dB with the seed. One takes the scatter away, but also 0.3 dB
-        (Gaussian setting) to 0.8 dB (ICVL setting): averaging overlapping blocks gains from their random projections.
+        none, so that its estimates scatter by 0.1 to 0.2 dB with the seed. One takes the scatter away, but also 0.7 to
+        1.2 dB: averaging overlapping blocks gains from their random projections.
     seed : int
         Of the random numbers.
     device : str

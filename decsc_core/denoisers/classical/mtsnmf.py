@@ -71,7 +71,7 @@ class MTSNMF(NoiseAware):
     whiten : bool
         Divide every band by its estimated noise level first, and multiply it back: noisy bands no longer dominate the
         fit. This is not the published method. Where Gaussian noise differs from band to band it gains 3 to 5.5 dB;
-        impulses and stripes, which the estimate takes for such noise, cost it 0.1 to 0.7 dB.
+        impulses and stripes, which the estimate takes for such noise, cost it 0.1 to 0.8 dB.
     seed : int
         Of the random numbers.
     device : str
