@@ -56,9 +56,19 @@ def save(model: nn.Module, path: Path | str, story: dict, dtype: torch.dtype = t
         Anything JSON can hold.
     dtype : torch.dtype
         ``torch.float16`` halves the file.
+
+    Raises
+    ------
+    ValueError
+        If a weight is too large for `dtype`.
     """
     path = Path(path)
+    while wrapped := getattr(model, "_orig_mod", getattr(model, "module", None)):  # compiled, averaged or shared by devices
+        model = wrapped
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in model.state_dict().items()}
+    for name, kept in model.state_dict().items():
+        if not torch.equal(kept.isfinite().cpu(), tensors[name].isfinite()):
+            raise ValueError(f"{path}: {name} reaches {kept.abs().max():.3g}, which {dtype} cannot hold; store it as torch.float32")
     description = {"method": method_of(model.config), "config": asdict(model.config), "story": story}
     metadata = {DESCRIPTION: json.dumps(description)}  # one entry, for safetensors keeps no order of several
     write_whole(path, lambda temporary: temporary.write_bytes(serialise(tensors, metadata)))

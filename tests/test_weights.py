@@ -79,6 +79,22 @@ def test_half_precision_halves_the_file_and_loads_as_float32(model, tmp_path):
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in load(again).model.state_dict().items())
 
 
+def test_a_compiled_an_averaged_and_a_parallel_model_are_saved_as_what_they_wrap(model, tmp_path):
+    for wrapped in (torch.compile(model), torch.optim.swa_utils.AveragedModel(model), torch.nn.DataParallel(model), torch.compile(torch.nn.DataParallel(model))):
+        save(wrapped, tmp_path / "w", STORY)
+        assert equal(load(tmp_path / "w").model.state_dict(), model.state_dict())
+
+
+def test_weights_beyond_half_precision_are_refused_not_made_infinite(model, tmp_path):
+    with torch.no_grad():
+        model.shared_threshold[0] = 1e6
+    with pytest.raises(ValueError, match=r"w: shared_threshold reaches 1e\+06, which torch.float16 cannot hold"):
+        save(model, tmp_path / "w", STORY, torch.float16)
+    assert not list(tmp_path.iterdir())
+    save(model, tmp_path / "w", STORY)
+    assert load(tmp_path / "w").model.shared_threshold[0] == 1e6
+
+
 def test_configuration_and_story_can_be_read_without_this_package(model, tmp_path):
     save(model, tmp_path / "w", STORY)
     with safe_open(tmp_path / "w", framework="np") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from html import unescape
 
 import imageio.v3 as imageio
@@ -14,7 +15,7 @@ import torch
 from decsc_core import metrics, weights
 from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC, preset
-from decsc_core.scenes import read
+from decsc_core.scenes import Scene, read, write
 from decsc_core.study import convergence
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 from decsc_core.study.figures import false_colour
@@ -121,6 +122,22 @@ def test_own_scenes_are_offered_those_for_testing_first(bench, tmp_path, monkeyp
     bench.dataset.value = "photos"
     bench.dataset.value = "own"
     assert "own/train/b.npy has the same name; give each scene a name of its own" in bench.status.value
+
+
+def test_files_that_changed_are_read_again(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    (tmp_path / "own/test").mkdir(parents=True)
+    cube = np.random.default_rng(0).random((HEIGHT, WIDTH, 3), np.float32)
+    write(Scene(cube, "x"), tmp_path / "own/test/x.hdr")
+    typed = str(tmp_path / "own/test/x.hdr")
+
+    def seen() -> list:
+        return [Bench(*chosen, weights=network).clean.mean() for chosen in (("own", "x"), ("file", typed))]
+
+    before, data = seen(), tmp_path / "own/test/x.img"
+    data.write_bytes((np.frombuffer(data.read_bytes(), "<f4") / 2).tobytes())
+    os.utime(data, ns=(1, time.time_ns() + 10**9))
+    assert seen() == pytest.approx([mean / 2 for mean in before])
 
 
 def test_a_data_set_without_a_scene_says_so_whatever_is_moved_until_it_has_one(bench, tmp_path, monkeypatch):

@@ -332,14 +332,18 @@ class DECSC(nn.Module):
         Raises
         ------
         ValueError
-            If the number of bands is not the network's, or there is nothing to denoise; if the image, or what the weights
-            make of it, is not finite.
+            If the number of bands or the type of the numbers is not the network's, or there is nothing to denoise; if a shift is
+            not one of the stride; if the image, or what the weights make of it, is not finite.
         """
         config = self.config
         if noisy.ndim != 4 or noisy.shape[1] != config.bands:
             raise ValueError(f"input {tuple(noisy.shape)} must be (images, {config.bands} bands, rows, columns)")
         if not noisy.numel():
             raise ValueError(f"input {tuple(noisy.shape)} is empty")
+        if noisy.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"input of {noisy.dtype} must be of torch.float32 or torch.float64, about in [0, 1]")
+        if shifts is not None and not (shifts and all(0 <= one < config.stride for shift in shifts for one in shift)):
+            raise ValueError(f"shifts={shifts} must be pairs of whole numbers from 0 to {config.stride - 1}, at least one pair")
         if shifts is None:
             every = config.shifts == config.stride**2
             shifts = all_shifts(config.stride) if every else spread_shifts(config.stride, config.shifts)

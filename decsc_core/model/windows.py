@@ -1,11 +1,13 @@
 """Square windows of a grid, and attention inside them: Eqs. (22)-(23).
 
-What is kept from call to call is never made in inference mode, or no training could use it afterwards.
+What is kept from call to call is never made in inference mode, or no training could use it afterwards, nor while a graph is
+traced, when tensors hold no numbers.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +25,20 @@ def merge_windows(tokens: Tensor, window: int, height: int) -> Tensor:
     return rearrange(tokens, "n (i j) (p q) c -> n (i p) (j q) c", i=height // window, p=window)
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+def _kept(build: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`build` with its last results kept, by its arguments."""
+    outside = torch.inference_mode(False)(build)
+    keep = lru_cache(maxsize=32)(outside)
+
+    @wraps(build)
+    def give(*arguments) -> Tensor:
+        return build(*arguments) if torch.compiler.is_compiling() else keep(*arguments)
+
+    give.cache_clear = keep.cache_clear
+    return give
+
+
+@_kept
 def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:
     """Row of the bias table for every (query, key) pair of a window: (window^2, window^2)."""
     at = torch.arange(window, device=device)
@@ -33,8 +47,7 @@ def relative_position_index(window: int, device: torch.device | None = None) -> 
     return dy * (2 * window - 1) + dx
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+@_kept
 def shift_mask(rows: int, columns: int, window: int, shift: int, device: torch.device | None = None) -> Tensor:
     """-inf between positions that only the cyclic shift brought together: (rows * columns, 1, window^2, window^2).
 

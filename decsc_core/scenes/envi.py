@@ -41,7 +41,7 @@ NUMBERS = {
 """Header fields that are numbers and have no check of their own: the pattern of their values, and that in words."""
 BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
 """Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
-PER_BAND = ("wavelength", "fwhm", "bbl", "band names", *BAND_SCALING.values())
+PER_BAND = ("wavelength", "fwhm", "bbl", "band names")
 
 
 def read_envi(path: Path) -> Scene:
@@ -76,16 +76,19 @@ def read_envi(path: Path) -> Scene:
         metadata["nodata"] = nodata
     if "band names" in header:
         metadata["band_names"] = tuple(header["band names"])
-    for key, field in BAND_SCALING.items():
-        if len(header.get(field, ())) == image.nbands:
-            metadata[key] = tuple(map(float, header[field]))
+    per_band = {
+        key: np.array(header[field], dtype=float) for key, field in BAND_SCALING.items() if len(header.get(field, ())) == image.nbands
+    }
+    if per_band:  # of the values as they are in the file
+        metadata["band_scales"] = tuple(float(gain) for gain in per_band.get("band_scales", np.ones(image.nbands)) * image.scale_factor)
+        metadata["band_offsets"] = tuple(float(offset) for offset in per_band.get("band_offsets", np.zeros(image.nbands)))
     if "map info" in header:
         try:
             with opened(data_path) as dataset:
                 metadata |= georeference(dataset)
         except RasterioError:
             pass  # the header's own fields are kept below, so an ENVI copy still has them
-    metadata["envi"] = {key: value for key, value in header.items() if key not in LAYOUT}
+    metadata["envi"] = {key: value for key, value in header.items() if key not in (*LAYOUT, *BAND_SCALING.values())}
     wavelengths, reason = _wavelengths(header, image.nbands)
     if reason:
         warnings.warn(f"{header_path}: wavelengths are left out: {reason}", stacklevel=2)
@@ -161,7 +164,7 @@ def _header(scene: Scene) -> dict[str, Any]:
     if "band names" not in header and len(scene.metadata.get("band_names", ())) == bands:
         header["band names"] = list(scene.metadata["band_names"])
     for key, field in BAND_SCALING.items():
-        if field not in header and len(scene.metadata.get(key, ())) == bands:
+        if len(scene.metadata.get(key, ())) == bands:
             header[field] = list(scene.metadata[key])
     if scene.wavelengths is not None:
         stored, _ = _wavelengths(header, bands)

@@ -22,6 +22,8 @@ NANOMETRES = {
     "angstroms": 0.1, "angstrom": 0.1,
 }  # fmt: skip
 """Nanometres in one unit, by the unit's name in a file."""
+HUGE = 1e30
+"""No measurement is so large: a number that may be written rounded, and still means no data."""
 ENVI_FIELDS = ("map info", "coordinate system string")
 
 
@@ -103,7 +105,13 @@ def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
 
 
 def where_missing(data: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """True where `data` is the declared no-data value, or None if no value is declared."""
+    """True where `data` is the declared no-data value, or None if no value is declared.
+
+    Of floats a value from `HUGE` on may be rounded, as the limits of float32 mostly are.
+    """
     if nodata is None:
         return None
+    if data.dtype.kind == "f" and HUGE <= abs(nodata) < np.inf:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.abs(data / nodata - 1) <= 1e-5
     return np.isnan(data) if np.isnan(nodata) else data == nodata

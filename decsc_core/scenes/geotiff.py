@@ -24,7 +24,8 @@ STALE = "STATISTICS_"
 def read_geotiff(path: Path) -> Scene:
     """Read all bands with CRS, transform, ground control points or RPCs, no-data value or mask, band descriptions and tags.
 
-    An alpha band is no band of the cube: where it is 0 there are no data. Wavelengths come from the bands' tags: `wavelength`
+    An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of
+    four bands of bytes for one, whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags: `wavelength`
     with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those
     that cannot be used are left out, with a warning that says why. Of a file of several pages of one band, the pages are the bands.
     """
@@ -32,6 +33,10 @@ def read_geotiff(path: Path) -> Scene:
         if dataset.count == 1 and dataset.subdatasets:
             return _read_pages(path, len(dataset.subdatasets))
         alpha = [band for band, meaning in zip(dataset.indexes, dataset.colorinterp) if meaning == ColorInterp.alpha]
+        masks = [dataset.read(band) for band in alpha]  # GDAL's own mask has it only of bytes and 16 bits without a sign
+        if dataset.count == 4 and set(dataset.dtypes) == {"uint8"} and any(np.unique(mask).size > 2 for mask in masks):
+            warnings.warn(f"{path}: band {alpha[0]} is marked as alpha but has more than two values; it is taken as data", stacklevel=2)
+            alpha, masks = [], []
         bands = [band for band in dataset.indexes if band not in alpha]
         data = rearrange(dataset.read(bands), "band row column -> row column band")
         metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
@@ -43,8 +48,7 @@ def read_geotiff(path: Path) -> Scene:
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
         missing = where_missing(data, metadata.get("nodata"))
-        masks = [dataset.read(band) for band in alpha]  # GDAL's own mask has it only of bytes and 16 bits without a sign
-        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        if not masks and MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
             masks.append(dataset.read_masks(1))
         for mask in masks:
             masked = (mask == 0)[:, :, None]

@@ -24,8 +24,8 @@ NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uin
 def read_mat(path: Path) -> Scene:
     """Read the one numeric variable of three dimensions, NaN as no-data, with its wavelengths if the file has them.
 
-    The wavelengths are the vector with one positive entry a band, not all equal, that has one of `WAVELENGTH_NAMES` and does
-    not just count the bands; MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and
+    The wavelengths are the vector with one positive entry a band, not all equal, that has one of `WAVELENGTH_NAMES` and is no
+    list of band numbers: one that counts the bands or, as ``bands``, begins with whole numbers below 100; MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and
     others as nanometres.
 
     Raises
@@ -41,9 +41,10 @@ def read_mat(path: Path) -> Scene:
     first, _, bands = shapes[variable]
     wavelengths = None
     for name, shape in shapes.items():
-        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in (first, bands):
+        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in {bands, max(first, 2)}:
             values = load(name).astype(np.float64).ravel()
-            counts = np.array_equal(values, np.arange(1, values.size + 1))
+            whole = name.lower() == "bands" and values[0] < 100 and np.array_equal(values, values.round())
+            counts = whole or np.array_equal(values, np.arange(1, values.size + 1))
             if ((0 < values) & (values < np.inf)).all() and (values.size == 1 or np.ptp(values)) and not counts:
                 if values.size != bands:
                     size = "x".join(map(str, shapes[variable]))

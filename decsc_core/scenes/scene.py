@@ -16,6 +16,8 @@ REFLECTANCE_SPAN = 0.25
 """... if their 0.1 and 99.9 percentiles are at least this far apart."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
+SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
+"""Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data."""
 LARGEST = 1e6
 """Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
 DECLARE = "declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
@@ -181,7 +183,7 @@ def _refuse_fill_value(data: np.ndarray, name: str) -> None:
         if others.size == 0:
             continue
         low, high = float(others.min()), float(others.max())
-        if high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
+        if float(fill) not in SATURATED and high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
             raise SceneError(
                 f"{name}: {100 * share:.2g} % of the values are {fill:g}, far from all others ({low:g} to {high:g}); {DECLARE}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from functools import lru_cache
 from html import escape
@@ -23,6 +24,7 @@ from decsc_core.denoisers.tiling import reflect_bands, starts
 from decsc_core.model import DECSC
 from decsc_core.noise import LEVELS
 from decsc_core.scenes import DATASETS, Scene, SceneError, load_scene, read, scenes_by_split
+from decsc_core.scenes.sources import root
 from decsc_core.study.captions import describe_data
 from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.cubes import centre
@@ -355,7 +357,7 @@ class Bench(widgets.VBox):
         if self.dataset.value != FILE:
             if self.scene.value is None:  # there was none when the data set was chosen
                 self._set_names()
-            return _load_scene(self.dataset.value, self.scene.value)
+            return _load_scene(self.dataset.value, self.scene.value, _newest(root() / self.dataset.value))
         path = self.path.value.strip()
         if not path:
             raise SceneError("no file is chosen; type the path of one")
@@ -391,7 +393,8 @@ class Bench(widgets.VBox):
 
 
 @lru_cache(maxsize=4)
-def _load_scene(dataset: str, name: str) -> Scene:
+def _load_scene(dataset: str, name: str, changed: int) -> Scene:
+    """A scene of a data set; `changed` tells versions of its files apart."""
     return load_scene(dataset, name)
 
 
@@ -402,6 +405,11 @@ def _read_file(path: str, changed: int) -> Scene:
 
 
 def _changed(path: str) -> int:
-    """When a file was changed [ns]; 0 if there is none."""
+    """When a file, or one beside it of the same stem, as ENVI's header and data are, was changed [ns]; 0 if there is none."""
     path = Path(path).expanduser()
-    return path.stat().st_mtime_ns if path.exists() else 0
+    return _newest(path.parent, f"{glob.escape(path.name.split('.')[0])}.*")
+
+
+def _newest(folder: Path, pattern: str = "*/*") -> int:
+    """When the last changed file of a pattern in a folder was changed [ns]; 0 if there is none."""
+    return max((file.stat().st_mtime_ns for file in folder.glob(pattern)), default=0)

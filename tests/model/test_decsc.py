@@ -297,6 +297,18 @@ def test_input_of_another_shape_is_refused(shape):
         DECSC(tiny())(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
+def test_input_of_another_type_is_refused(dtype):
+    with pytest.raises(ValueError, match=rf"^input of {dtype} must be of torch\.float32 or torch\.float64"):
+        DECSC(tiny())(torch.zeros(1, 5, 8, 8, dtype=dtype))
+
+
+@pytest.mark.parametrize("shifts", [[], [(9, 9)], [(-1, 0)], [(0, 0), (0, 7)]])
+def test_shifts_that_the_stride_does_not_have_are_refused(shifts):
+    with pytest.raises(ValueError, match=r"^shifts=\[.*\] must be pairs of whole numbers from 0 to \d, at least one pair$"):
+        DECSC(tiny())(torch.zeros(1, 5, 8, 8), shifts)
+
+
 def test_shifts_and_the_most_evaluations_can_be_replaced():
     model = calm(tiny(solver=SolverConfig(rel_tol=0.0)))
     noisy = image(1, 5, 8, 8)

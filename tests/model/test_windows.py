@@ -15,6 +15,18 @@ def test_windows_are_cut_row_by_row_and_joined_again():
     assert torch.equal(merge_windows(tokens, 2, height=6), grid)
 
 
+def test_tracing_a_network_leaves_later_passes_alone():
+    for kept in (relative_position_index, shift_mask):
+        kept.cache_clear()
+    model, noisy = DECSC(preset("tiny", bands=7, gradient="unrolled")).eval(), torch.rand(1, 7, 20, 20)
+    with torch.no_grad():
+        exported = torch.export.export(model.prior_shared, (torch.rand(1, model.config.shared_atoms, 8, 8),), strict=False)
+        image = model(noisy).image
+        codes = torch.rand(1, model.config.shared_atoms, 8, 8)
+        torch.testing.assert_close(exported.module()(codes), model.prior_shared(codes))
+    assert type(image) is torch.Tensor and image.isfinite().all()
+
+
 def test_the_mask_leaves_every_position_something_to_see():
     mask = shift_mask(2, 3, 4, 2)
     assert mask.shape == (6, 1, 16, 16) and set(mask.unique().tolist()) == {0.0, -torch.inf}

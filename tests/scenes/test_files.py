@@ -133,6 +133,34 @@ def test_envi_reflectance_scale_big_endian_and_header_offset(tmp_path, numbers):
     np.testing.assert_array_equal(read(tmp_path / "b.hdr").physical(), scene.physical())
 
 
+@pytest.mark.parametrize("fields, factor", [
+    ({"data gain values": [2, 3, 4, 5]}, 1), ({"data offset values": [1, 2, 3, 4]}, 1),
+    ({"data gain values": [2, 3, 4, 5], "data offset values": [1, 2, 3, 4]}, 10000), ({"data offset values": [1, 2, 3, 4]}, 10000),
+])
+def test_envi_gains_and_offsets_still_mean_the_same_physical_values(tmp_path, numbers, fields, factor):
+    make_envi(tmp_path / "in.hdr", numbers, "bil", **fields, **({} if factor == 1 else {"reflectance scale factor": factor}))
+    expected = numbers * np.array(fields.get("data gain values", 1.0)) + fields.get("data offset values", 0.0)
+    scene = read(tmp_path / "in.hdr")
+    for name in ("out.tif", "out.hdr"):
+        write(scene, tmp_path / name)
+        with rasterio.open(tmp_path / name.replace("hdr", "img")) as out:
+            found = out.read().transpose(1, 2, 0) * np.array(out.scales) + out.offsets
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("written", [-3.40282e38, -1.70141e38, 1.0e36, -3.4028234663852886e38])
+def test_a_rounded_no_data_value_is_recognised(tmp_path, rng, written):
+    exact = next(limit for limit in (-3.4028234663852886e38, -(2.0**127), 1.0e36) if abs(limit / written - 1) < 1e-4)
+    data = rng.random((6, 5, 4)).astype(np.float32)
+    data[:2, :2] = exact
+    make_tiff(tmp_path / "in.tif", data, nodata=written)
+    make_envi(tmp_path / "in.hdr", data, "bsq", **{"data ignore value": written})
+    for name in ("in.tif", "in.hdr"):
+        scene = read(tmp_path / name)
+        assert scene.nodata.sum() == 4 and scene.nodata[:2, :2].all()
+        np.testing.assert_allclose(scene.physical()[2:], data[2:], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"),
     [("Nanometers", 0.5), ("um", 500), ("Angstroms", 0.05), ("Unknown", 500), ("Index", None), ("Wavenumber", 2e7)],
@@ -331,6 +359,20 @@ def test_geotiff_alpha_is_no_band_but_tells_where_no_data_are(tmp_path, numbers,
         np.testing.assert_allclose(out.read()[:, 2:], numbers.transpose(2, 0, 1)[:3, 2:], rtol=1e-5)
 
 
+def test_a_fourth_band_of_bytes_is_data_unless_it_has_two_values(tmp_path, numbers):
+    data = (numbers % 200).astype(np.uint8)
+    make_tiff(tmp_path / "in.tif", data)  # GDAL marks the fourth band as alpha by itself
+    with pytest.warns(UserWarning, match="band 4 is marked as alpha but has more than two values; it is taken as data"):
+        scene = read(tmp_path / "in.tif")
+    assert scene.nodata is None
+    np.testing.assert_allclose(scene.physical(), data, atol=1e-3)
+    data[:, :, 3] = np.where(data[:, :, 3] > 100, 255, 0)
+    make_tiff(tmp_path / "in.tif", data)
+    scene = read(tmp_path / "in.tif")
+    assert scene.cube.shape == (6, 5, 3)
+    np.testing.assert_array_equal(scene.nodata, data[:, :, 3] == 0)
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_geotiff_rational_polynomials_come_back(tmp_path, numbers):
     rpcs = RPC(height_off=10.0, height_scale=500.0, lat_off=48.0, lat_scale=0.1, line_den_coeff=[1.0] + [0.0] * 19,
@@ -465,6 +507,15 @@ def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
         for cube in (numbers, numbers.transpose(2, 0, 1)):
             scipy.io.savemat(tmp_path / "a.mat", {"cube": cube, "bands": np.arange(4) + first})
             assert read(tmp_path / "a.mat").wavelengths is None
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers, "bands": [1, 2, 104, 219]})
+    assert read(tmp_path / "a.mat").wavelengths is None
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers, "bands": [400, 500, 600, 700]})
+    np.testing.assert_array_equal(read(tmp_path / "a.mat").wavelengths, [400, 500, 600, 700])
+
+
+def test_mat_of_one_row_may_have_a_number_beside_it(tmp_path, numbers):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers[:1], "bands": 10})
+    assert read(tmp_path / "a.mat").cube.shape == (1, 5, 4)
 
 
 def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
