@@ -41,6 +41,11 @@ def minutes(story: dict) -> float:
     return sum(map(seconds_of, trainings(story))) / 60
 
 
+def devices(story: dict) -> str:
+    """What a training, and those that it began from, ran on, in their order: ``"CPU"``, ``"NVIDIA H200 and CPU"``."""
+    return " and ".join(dict.fromkeys(device(part["environment"]).split(",")[0] for part in trainings(story)))
+
+
 def best_untrained(rows: pd.DataFrame) -> pd.DataFrame:
     """The best of the methods that learn nothing in each noise case: `method` and `psnr` [dB], by `case`."""
     means = rows[rows["method"].isin(UNTRAINED)].groupby(["case", "method"], sort=False)["psnr"].mean()
@@ -77,7 +82,7 @@ def table(
         several = len(by_seed.columns) > 1
         found.append({
             "method": label(method_of(runs[names[0]].model)),
-            "device": device(stories[names[0]]["environment"]).split(",")[0],
+            "device": devices(stories[names[0]]),
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
             "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
@@ -94,11 +99,13 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
     one, budgets = stories[0]["training"], []
-    devices = [device(story["environment"]).split(", shared")[0] for story in stories]
-    for name in dict.fromkeys(devices):
-        taken = [minutes(story) for story, own in zip(stories, devices) if own == name]
+    by_device: dict[str, list[float]] = {}
+    for story in stories:
+        by_device.setdefault(devices(story), []).append(minutes(story))
+    for name, taken in by_device.items():
         least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
-        unit = "minutes of CPU time each" if name == "CPU" else f"minutes each on {name}, shared as `training.md` tells"
+        each = " each" * (len(taken) > 1)
+        unit = f"minutes of CPU time{each}" if name == "CPU" else f"minutes{each} on {name}, shared as `training.md` tells"
         budgets.append(f"{len(taken)} network{'s' * (len(taken) > 1)} for {least if least == most else f'{least} to {most}'} {unit}")
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (
@@ -119,7 +126,7 @@ def draw(
     cases = list(rows["case"].unique())
     scores = rows.groupby(["run", "case"], sort=False)["psnr"].mean().unstack()[cases]
     of = [method_of(runs[names[0]].model) for names in groups]
-    on = [device(stories[names[0]]["environment"]).split(",")[0] for names in groups]
+    on = [devices(stories[names[0]]) for names in groups]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
     looks = {where: {"color": colour, "marker": marker, "markersize": 3.5} for where, colour, marker in zip(dict.fromkeys(on), cycle(("C0", "C2", "C3", "C4")), cycle("oD^sv"))}

@@ -54,7 +54,9 @@ def test_this_projects_comparisons_are_fair(tmp_path):
         begun = {run: Path(config.start).parent.name for run, config in runs.items() if config.start}
         assert all(runs[run].model == runs[start].model for run, start in begun.items()), "all are trained from scratch, some in several parts"
         elsewhere = {run for run in runs if runs[run].dataset != next(iter(runs.values())).dataset}
-        assert all(begun.get(run) in campaign.last(runs) for run in elsewhere), "runs on other scenes are fine-tunings of those that are compared"
+        compared = campaign.last(runs)
+        compared += [begun[run] for run in compared if run in begun]
+        assert all(begun.get(run) in compared for run in elsewhere), "runs on other scenes are fine-tunings of those that are compared, or of their last part but one"
         assert not elsewhere & {*begun.values()}, "nothing that is compared has seen other scenes"
 
 
@@ -98,9 +100,15 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
     traced = {"dataset": "cave", "scenes": {"a": "", "b": ""}, "crop": 64,
               "runs": {run: {"weights": {"story": story | {"training": told}}} for run, story in stories.items()}}
     assert (
-        "σ in [0, 95]: 3 networks for 1 to 2 minutes of CPU time each; 1 network for 2 minutes each on NVIDIA H200, shared as `training.md` tells, "
+        "σ in [0, 95]: 3 networks for 1 to 2 minutes of CPU time each; 1 network for 2 minutes on NVIDIA H200, shared as `training.md` tells, "
         "validation included: small budgets. Means over 2 test scenes, of each at most the central 64 x 64 pixels."
     ) in comparison.describe(traced, untrained)
+
+
+def test_a_training_on_two_devices_is_of_both(stories):
+    on_both = {"patches": 3, "seconds": 9, "cpu_seconds": 60, "environment": {"device": "cpu"}, "ancestor": {"story": stories["qrnn3d-longer"]}}
+    assert comparison.devices(on_both) == "NVIDIA H200 and CPU" and comparison.minutes(on_both) == 3
+    assert comparison.devices(stories["decsc-0"]) == "CPU"
 
 
 def test_the_figure_tells_five_devices_apart(runs, rows, stories, untrained):
