@@ -1,8 +1,13 @@
-"""Bands of a cube that hold no image, and what stands in for them."""
+"""What a single band of a cube shows: whether it holds an image, and how noisy it is."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+
+BLANK = 0.1
+"""With more than this share of zero details a band has areas of one value, which tell nothing of its noise."""
 
 
 def single_valued(cube: np.ndarray) -> np.ndarray:
@@ -11,8 +16,19 @@ def single_valued(cube: np.ndarray) -> np.ndarray:
     return single & (not single.all())
 
 
-def fill_from_nearest(cube: np.ndarray, empty: np.ndarray) -> None:
-    """Overwrite the bands of (H, W, B) that `empty` (B,) marks, each by the nearest one that it does not mark."""
-    used = np.flatnonzero(~empty)
-    for band in np.flatnonzero(empty):
-        cube[:, :, band] = cube[:, :, used[np.argmin(np.abs(used - band))]]
+def detail_level(image: np.ndarray) -> float:
+    """Standard deviation of the noise of a band (H, W), at least 6 x 6 pixels, from its finest diagonal wavelet details.
+
+    Areas of one value do not count; 0 where there is no more than rounding.
+    """
+    import pywt  # here, for they take half a second
+    from skimage.restoration import estimate_sigma
+
+    details = np.abs(pywt.dwtn(image, "db2")["dd"])
+    zero = details <= 1e-6 * np.abs(image).mean()
+    if zero.mean() > BLANK:
+        return 0.0 if zero.all() else float(np.median(details[~zero]) / 0.6745)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # estimate_sigma averages nothing where all details are 0
+        sigma = float(estimate_sigma(image))
+    return sigma if sigma > 1e-6 * np.abs(image).max() else 0.0

@@ -7,14 +7,14 @@ validation scenes (pompoms, sponges) and eight training scenes.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 
 import numpy as np
 import pywt
-from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
+from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 from tqdm.auto import tqdm
 
+from decsc_core.bands import detail_level
 from decsc_core.denoisers.base import Denoiser, Estimate
 
 SMALLEST_SIDE = 6
@@ -36,7 +36,7 @@ class BandWise(Denoiser):
             return Estimate(noisy)
         for band in tqdm(range(bands), desc=self.name, unit="band", disable=not progress):
             image = noisy[..., band].astype(np.float64)
-            sigma = _noise_level(image)
+            sigma = detail_level(image)
             if sigma > 0:
                 noisy[..., band] = self._denoise_band(image, sigma)
         return Estimate(noisy)
@@ -81,11 +81,3 @@ class NonLocalMeans(BandWise):
 
     def _denoise_band(self, image: np.ndarray, sigma: float) -> np.ndarray:
         return denoise_nl_means(image, patch_size=7, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True)
-
-
-def _noise_level(image: np.ndarray) -> float:
-    """Return the robust estimate of the noise's sigma, or 0 where it is no more than float32 rounding."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # estimate_sigma averages nothing where all details are 0
-        sigma = float(estimate_sigma(image))
-    return sigma if sigma > 1e-6 * np.abs(image).max() else 0.0

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import fill_from_nearest, single_valued
+from decsc_core.bands import single_valued
 
 
 class CubeError(ValueError):
@@ -58,11 +58,15 @@ class Estimate:
     spread: np.ndarray | None = None
 
 
+ENORMOUS = 1e12
+"""Beyond it, squares summed in single precision are no longer safe."""
+
+
 class Denoiser(ABC):
     """A method that maps a noisy cube to a clean one of the same shape.
 
     A subclass sets the attributes and writes `_denoise`; calling the object checks what goes in and comes out. A band that has
-    a single value, as dead bands have, holds no image: it comes back as it is, and the method sees its nearest neighbour in its place.
+    a single value, as dead bands have, holds no image: it comes back as it is, and the method sees the others only.
 
     Attributes
     ----------
@@ -101,21 +105,25 @@ class Denoiser(ABC):
             If the method returned a cube of another shape or with values that are not finite.
         """
         cube = check_cube(noisy)
-        single, value = single_valued(cube), cube[0, 0].copy()
-        fill_from_nearest(cube, single)
-        _warn_of_units(cube)
-        estimate = self._denoise(cube, progress)
+        image = ~single_valued(cube)
+        seen = cube if image.all() else np.ascontiguousarray(cube[:, :, image])
+        _warn_of_units(seen)
+        estimate = self._denoise(seen, progress)
         with np.errstate(over="ignore"):
             estimate = replace(estimate, cube=np.asarray(estimate.cube, dtype=np.float32))
-        if estimate.cube.shape != cube.shape:
-            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {cube.shape}")
+        if estimate.cube.shape != seen.shape:
+            raise RuntimeError(f"{self.name} returned shape {estimate.cube.shape} for a cube of shape {seen.shape}")
         bad = int(np.count_nonzero(~np.isfinite(estimate.cube)))
         if bad:
-            raise RuntimeError(f"{self.name} diverged: {bad} of {cube.size} values of its estimate are not finite")
-        if single.any():
-            spread = None if estimate.spread is None else np.where(single, 0, estimate.spread)
-            estimate = replace(estimate, cube=np.where(single, value, estimate.cube), spread=spread)
-        return estimate
+            raise RuntimeError(f"{self.name} diverged: {bad} of {seen.size} values of its estimate are not finite")
+        if image.all():
+            return estimate
+        spread = None
+        if estimate.spread is not None:
+            spread = np.zeros_like(cube)
+            spread[:, :, image] = estimate.spread
+        cube[:, :, image] = estimate.cube
+        return replace(estimate, cube=cube, spread=spread)
 
     @abstractmethod
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
@@ -123,15 +131,18 @@ class Denoiser(ABC):
 
 
 def _warn_of_units(cube: np.ndarray) -> None:
-    """Warn the caller of a denoiser if `scenes` would not take the values of a cube for [0, 1] data."""
-    from decsc_core.scenes.scene import REFLECTANCE_LIKE  # here, for it loads every library that reads files
+    """Warn the caller of a denoiser if `scenes` would not take the values of a cube for [0, 1] data, or a value for a datum."""
+    from decsc_core.scenes.scene import LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN  # here, for it loads every library that reads files
 
-    low, high = np.percentile(cube, [5, 95])
+    least, low, high, most = np.percentile(cube, [0.1, 5, 95, 99.9])
+    advice = "most methods are made for [0, 1]: read it with scenes.read or use Scene.from_physical"
     if low < REFLECTANCE_LIKE[0] or high > REFLECTANCE_LIKE[1]:
-        warnings.warn(
-            f"the cube looks like physical units, its values are mostly {low:.3g} to {high:.3g}; most methods are made for "
-            "[0, 1]: read it with scenes.read or use Scene.from_physical", UserWarning, stacklevel=3,
-        )
+        warnings.warn(f"the cube looks like physical units, its values are mostly {low:.3g} to {high:.3g}; {advice}", UserWarning, stacklevel=3)
+    elif 0 < most - least < REFLECTANCE_SPAN:
+        warnings.warn(f"the cube is dark or flat, its values are mostly {least:.3g} to {most:.3g}; {advice}", UserWarning, stacklevel=3)
+    far = max(cube.min(), cube.max(), key=lambda value: abs(value - low))
+    if abs(far - low) > LARGEST * (most - least) > 0:
+        warnings.warn(f"the value {far:g} lies far from all others ({least:.3g} to {most:.3g}) and spoils its surroundings; if it means no data, fill it", UserWarning, stacklevel=3)
 
 
 def check_cube(cube: np.ndarray) -> np.ndarray:
@@ -140,9 +151,14 @@ def check_cube(cube: np.ndarray) -> np.ndarray:
     Raises
     ------
     CubeError
-        If it does not have three axes, is empty, does not hold real numbers, or holds NaN or infinite values.
+        If it does not have three axes, is empty, does not hold real numbers, or holds NaN, infinite, masked or enormous values.
     """
-    cube = np.asarray(cube)
+    if np.ma.is_masked(cube):
+        raise CubeError(f"the cube is masked in {np.ma.count_masked(cube)} of {cube.size} values; fill them first, as Scene.from_physical(data, name, missing=mask) does")
+    try:
+        cube = np.asarray(cube)
+    except (RuntimeError, TypeError) as error:  # tensors that carry gradients or have types that NumPy lacks
+        raise CubeError(f"the cube cannot become an array: {error}") from None
     if cube.ndim != 3:
         raise CubeError(f"a cube has three axes (H, W, B), not the shape {cube.shape}")
     if cube.size == 0:
@@ -155,4 +171,6 @@ def check_cube(cube: np.ndarray) -> np.ndarray:
     if bad:
         nans = int(np.count_nonzero(np.isnan(checked)))
         raise CubeError(f"the cube has {nans} NaN and {bad - nans} infinite of {cube.size} values; fill them first")
+    if (largest := float(np.abs(checked).max())) > ENORMOUS:
+        raise CubeError(f"the cube reaches {largest:.3g}; give it smaller units, best [0, 1]")
     return checked

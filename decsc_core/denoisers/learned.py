@@ -13,13 +13,15 @@ from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.weights import Weights
 
 TILE = 512
+VOXEL_BYTES, CPU_BYTES = 1200, 4 * 2**30
+"""Memory that the hungriest network takes for a value of the cube, and that a tile may take on a CPU."""
 
 
 class Learned(Denoiser):
     """A trained feed-forward network as a denoiser.
 
-    Images of up to 512 x 512 pixels go through the network whole, as in the papers; larger ones in overlapping tiles that
-    are blended linearly. A network for B bands serves other numbers as DECSC does: more bands go through it in
+    Images of up to 512 x 512 pixels go through the network whole, as in the papers, if the memory allows; others in overlapping
+    tiles that are blended linearly. A network for B bands serves other numbers as DECSC does: more bands go through it in
     half-overlapping windows that are averaged, fewer are extended by reflection.
 
     Parameters
@@ -27,8 +29,9 @@ class Learned(Denoiser):
     weights : Weights
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
-    tile : int
-        Side of a tile in pixels.
+    tile : int, optional
+        Side of a tile in pixels; default 512, or less where that would not fit half of a GPU's free memory or, on a CPU, 4 GiB
+        (31 bands: 320, 191 bands: 128).
 
     Raises
     ------
@@ -38,11 +41,11 @@ class Learned(Denoiser):
 
     kind = "learned"
 
-    def __init__(self, weights: Weights, *, device: str = "auto", tile: int = TILE) -> None:
+    def __init__(self, weights: Weights, *, device: str = "auto", tile: int | None = None) -> None:
         self.name, self.weights = weights.method, weights
         self.params = sum(p.numel() for p in weights.model.parameters())
         self.device = pick_device(device)
-        if tile < 1:
+        if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be at least 1 pixel")
         self.tile = tile
 
@@ -52,10 +55,17 @@ class Learned(Denoiser):
         width = model.bands or noisy.shape[2]
         cube = reflect_bands(noisy, width)
         total, weight = np.zeros_like(cube), np.zeros_like(cube)
+        tile = self.tile or largest_tile(width, self.device)
         for where, blend in tqdm(
-            pieces(cube.shape, self.tile, OVERLAP, width), desc=self.name, unit="tile", disable=not progress
+            pieces(cube.shape, tile, OVERLAP, width), desc=self.name, unit="tile", disable=not progress
         ):
             image = rearrange(torch.from_numpy(cube[where]), "h w b -> 1 b h w").to(self.device)
             total[where] += blend * rearrange(model(image)[0].cpu().numpy(), "b h w -> h w b")
             weight[where] += blend
         return Estimate((total / weight)[..., : noisy.shape[2]])
+
+
+def largest_tile(bands: int, device: torch.device) -> int:
+    """Side of the largest tile of so many bands, up to `TILE` pixels by steps of 32, that fits the memory."""
+    memory = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else CPU_BYTES
+    return next((side for side in range(TILE, 32, -32) if VOXEL_BYTES * side**2 * bands <= memory), 32)

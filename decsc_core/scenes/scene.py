@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import fill_from_nearest, single_valued
+from decsc_core.bands import single_valued
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
@@ -18,7 +18,7 @@ FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
 SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
 """Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data."""
-LARGEST = 1e6
+LARGEST = 1e3
 """Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
 DECLARE = "declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
 """What would be right of a value that is no datum."""
@@ -94,8 +94,8 @@ class Scene:
             Values in the units of the file.
         name : str
         missing : ndarray of bool, shape (H, W, B), optional
-            True where the file declares that it has no data. These values are filled from the nearest pixel that
-            has data in the band, and bands without any data from the nearest band that has some.
+            True where the file declares that it has no data. These values are filled by reflection about the nearest pixel that has
+            data in the band, so that the noise there is like that of the data; bands without any data have a single value.
         **fields
             `wavelengths` and `metadata` of the scene.
 
@@ -201,19 +201,31 @@ def _affine(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
 
 
 def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """`data` with missing values taken from the nearest pixel of the band, then from the nearest band."""
+    """`data` with missing values taken from where they reflect to about the nearest pixel of the band that has data, or, where
+    that has none either, from that pixel; bands without any get the median of the nearest that has some."""
     from scipy.ndimage import distance_transform_edt
 
     out = data.copy()
     empty = missing.all(axis=(0, 1))
-    previous, nearest = None, None
+    previous, source = None, None
     for band in np.flatnonzero(~empty):
         mask = missing[:, :, band]
         if not mask.any():
             continue
         if previous is None or not np.array_equal(mask, previous):
             nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
+            reflected = [_inside(2 * near - at, side) for near, at, side in zip(nearest, np.indices(mask.shape), mask.shape)]
+            source = tuple(np.where(mask[tuple(reflected)], nearest, reflected))
             previous = mask
-        out[:, :, band] = data[:, :, band][tuple(nearest)]
-    fill_from_nearest(out, empty)
+        out[:, :, band] = data[:, :, band][source]
+    used = np.flatnonzero(~empty)
+    for band in np.flatnonzero(empty):
+        out[:, :, band] = np.median(out[:, :, used[np.argmin(np.abs(used - band))]])
     return out
+
+
+def _inside(at: np.ndarray, side: int) -> np.ndarray:
+    """Indices reflected into 0 ... side - 1, without repeating the border."""
+    period = max(2 * (side - 1), 1)
+    at = np.abs(at) % period
+    return np.minimum(at, period - at) if side > 1 else np.zeros_like(at)

@@ -171,9 +171,12 @@ def measure(
     row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
     if method not in LEARNED:
         return row
+    from decsc_core.denoisers.learned import largest_tile
+
     model = denoiser.weights.model
     config, width = model.config, model.bands or noisy.shape[2]
-    parts = pieces((side, side, max(noisy.shape[2], width)), denoiser.tile, OVERLAP, width)
+    tile = denoiser.tile or largest_tile(width, denoiser.device)
+    parts = pieces((side, side, max(noisy.shape[2], width)), tile, OVERLAP, width)
     passes = [1] * len(parts)
     if isinstance(config, DECSCConfig):
         if estimate.record is None:

@@ -15,7 +15,7 @@ from decsc_core.metrics import mpsnr, psnr_per_band
 from decsc_core.noise import add_noise
 
 METHODS = [TotalVariation, Wavelet, NonLocalMeans]
-pytestmark = pytest.mark.filterwarnings("error", "ignore:the cube looks like physical units")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:the cube (looks like physical units|is dark or flat)")
 
 
 @pytest.fixture(params=METHODS, ids=lambda method: method.name)

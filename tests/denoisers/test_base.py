@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from decsc_core.denoisers import CubeError, Denoiser, Estimate, Record, check_cube
 from decsc_core.scenes import Scene
@@ -53,12 +54,12 @@ class Remembering(Denoiser):
         return Estimate(noisy)
 
 
-def test_dead_bands_come_back_and_the_method_sees_their_neighbours(recwarn):
+def test_dead_bands_come_back_and_the_method_sees_the_others_only(recwarn):
     cube = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
     cube[:, :, [0, 3, 4]] = 0, -9999, -9999
     method = Remembering()
     np.testing.assert_array_equal(method(cube).cube, cube)
-    np.testing.assert_array_equal(method.seen, cube[:, :, [1, 1, 2, 2, 5, 5]])
+    np.testing.assert_array_equal(method.seen, cube[:, :, [1, 2, 5]])
     assert not recwarn
     np.testing.assert_array_equal(Doubling()(cube).spread[0, 0], [0, 1, 1, 0, 0, 1])
     np.testing.assert_array_equal(Doubling()(np.full((3, 3, 2), 0.25)).cube, 0.5)  # where nothing else is there
@@ -77,7 +78,7 @@ def test_a_cube_of_any_real_type_is_denoised_and_left_alone(dtype, order):
 
 
 @pytest.mark.parametrize("cube", [
-    np.arange(240, dtype=np.uint8).reshape(4, 5, 12), np.full((3, 3, 2), 1e4), np.full((3, 3, 2), -0.6), np.full((2, 2, 2), 1e30),
+    np.arange(240, dtype=np.uint8).reshape(4, 5, 12), np.full((3, 3, 2), 1e4), np.full((3, 3, 2), -0.6), np.full((2, 2, 2), 1e10),
 ])
 def test_a_cube_in_physical_units_is_denoised_with_a_warning_to_the_caller(cube):
     with pytest.warns(UserWarning, match=r"^the cube looks like physical units, .* use Scene\.from_physical$") as told:
@@ -92,6 +93,17 @@ def test_noise_beyond_0_and_1_is_no_physical_unit(level):
     cube[:2, :2] = 40
     Doubling()(cube)
     Doubling()(Scene.from_physical(np.arange(24).reshape(2, 3, 4), "counts").cube)
+
+
+def test_a_flat_cube_and_a_value_far_from_all_others_are_warned_of():
+    cube = np.random.default_rng(0).random((20, 20, 3))
+    with pytest.warns(UserWarning, match=r"^the cube is dark or flat, its values are mostly .* use Scene\.from_physical$") as told:
+        Doubling()(0.2 * cube)
+    assert [warning.filename for warning in told] == [__file__]
+    cube[3, 3, 1] = -9999
+    with pytest.warns(UserWarning, match=r"^the value -9999 lies far from all others .* if it means no data, fill it$") as told:
+        Doubling()(cube)
+    assert [warning.filename for warning in told] == [__file__]
 
 
 def test_the_evidence_comes_back_with_the_cube():
@@ -110,6 +122,10 @@ def test_the_evidence_comes_back_with_the_cube():
         (np.zeros((2, 2, 2), complex), "real numbers, not complex128"),
         (np.zeros((2, 2, 2), bool), "real numbers, not bool"),
         (np.full((2, 2, 2), "a"), "real numbers, not <U1"),
+        (np.full((2, 2, 2), 1e25), r"reaches 1e\+25; give it smaller units"),
+        (np.ma.masked_less(np.arange(8.0).reshape(2, 2, 2), 3), "masked in 3 of 8 values; fill them first"),
+        (torch.ones(2, 2, 2, requires_grad=True), "cannot become an array"),
+        (torch.ones(2, 2, 2, dtype=torch.bfloat16), "cannot become an array"),
         (with_bad(3, 0), "3 NaN and 0 infinite of 120"),
         (with_bad(2, 5), "2 NaN and 5 infinite of 120"),
         (np.full((1, 1, 1), 1e300), "0 NaN and 1 infinite of 1"),

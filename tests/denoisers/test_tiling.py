@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from decsc_core.denoisers.learned import VOXEL_BYTES, Learned, largest_tile
 from decsc_core.denoisers.tiling import pieces, ramp, reflect_bands, starts
+from decsc_core.networks.catalog import build, configure
+from decsc_core.weights import Weights
 
 
 @pytest.mark.parametrize(("length", "piece", "step"), [(5, 9, 4), (9, 9, 4), (10, 9, 4), (46, 31, 15), (128, 31, 15), (1000, 256, 224)])
@@ -56,3 +62,21 @@ def test_the_blend_of_neighbours_is_even() -> None:
     for where, blend in pieces(total.shape, 256, 32, 31):
         total[where] += blend
     np.testing.assert_allclose(total[40:-40, 40:-40], 1, rtol=1e-6)
+
+
+def test_the_peers_tiles_fit_the_memory_that_they_may_take() -> None:
+    cpu = torch.device("cpu")
+    assert [largest_tile(bands, cpu) for bands in (1, 31, 191, 10**6)] == [512, 320, 128, 32]
+
+
+def test_a_peer_cuts_a_large_image_where_it_would_not_fit(monkeypatch) -> None:
+    monkeypatch.setattr("decsc_core.denoisers.learned.CPU_BYTES", VOXEL_BYTES * 64**2 * 31)
+    model = build(configure("qrnn3d", "tiny")).eval()
+    seen = []
+    model.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[-2:]))
+    cube = np.random.default_rng(0).random((96, 48, 31), dtype=np.float32)
+    one = Weights("qrnn3d", model, {}, "", Path("x"))
+    Learned(one, device="cpu")(cube)
+    assert len(seen) == 2 and max(seen[0]) <= 64
+    Learned(one, device="cpu", tile=96)(cube)
+    assert tuple(seen[2]) == (96, 48)

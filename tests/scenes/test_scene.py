@@ -143,13 +143,13 @@ def test_sizes_beside_the_cube_must_agree(rng):
         Scene(cube, "s", nodata=np.zeros((5, 4), bool))
 
 
-def test_missing_pixels_are_filled_from_the_nearest_and_do_not_count(rng):
+def test_missing_pixels_are_filled_by_reflection_and_do_not_count(rng):
     data = rng.integers(1000, 2000, (12, 12, 4)).astype(np.float32)
     data[:, 5:] = -9999
     missing = data == -9999
     scene = Scene.from_physical(data, "half", missing=missing)
     np.testing.assert_array_equal(scene.nodata, missing[:, :, 0])
-    np.testing.assert_allclose(scene.physical()[:, 5:], np.repeat(data[:, 4:5], 7, axis=1), atol=1e-3)
+    np.testing.assert_allclose(scene.physical()[:, 5:], data[:, [3, 2, 1, 0, 1, 2, 3]], atol=1e-3)
     assert scene.offset >= 1000
     np.testing.assert_array_equal(scene.missing(), missing)
     assert "missing" not in scene.metadata
@@ -163,9 +163,19 @@ def test_partly_missing_values_and_empty_bands_are_filled_and_remembered(rng):
     data[missing] = np.nan
     scene = Scene.from_physical(data, "gaps", missing=missing)
     assert scene.nodata is None
-    np.testing.assert_allclose(scene.cube[:, :, 2], data[:, :, 1])
-    assert scene.cube[4, 4, 0] in data[3:6, 3:6, 0].astype(np.float32)
+    np.testing.assert_allclose(scene.cube[:, :, 2], np.median(data[:, :, 1]))
+    assert scene.cube[4, 4, 0] in data[2:7, 2:7, 0].astype(np.float32)
     np.testing.assert_array_equal(scene.missing(), missing)
+
+
+def test_what_reflects_to_missing_pixels_is_filled_from_the_nearest(rng):
+    data = rng.random((7, 7, 1))
+    missing = np.ones(data.shape, bool)
+    missing[3, 3] = False
+    np.testing.assert_allclose(Scene.from_physical(data, "one", missing=missing).physical(), data[3, 3, 0], rtol=1e-5)
+    missing[:, 3] = False
+    filled = Scene.from_physical(data, "column", missing=missing).physical()
+    np.testing.assert_allclose(filled, np.broadcast_to(data[:, 3:4], data.shape), rtol=1e-5)
 
 
 def test_a_cube_without_any_data_is_refused():

@@ -58,7 +58,8 @@ class MTSNMF(NoiseAware):
     patch : int
         p, the side of a patch in pixels.
     atoms : int, optional
-        r; by default 2 p^2.
+        r; by default 2 p^2, but at most a sixth of the patches and of their length n B, or the product could be the noisy patches
+        themselves: that is so below 12 bands or 31 x 31 pixels.
     stride : int, optional
         Distance of neighbouring patches in pixels, at most `patch`; the last row and column always have patches.
         Default: 2, as in the public comparisons, if that gives at least 10 n B patches (31 bands: from about 256 x 256
@@ -105,7 +106,7 @@ class MTSNMF(NoiseAware):
             raise ValueError(f"stride={stride} must not exceed patch={patch}: pixels would be left out")
         if not 0 <= tolerance < np.inf:
             raise ValueError(f"tolerance={tolerance} must be a finite number, 0 or above")
-        self.patch, self.atoms, self.stride = patch, atoms or 2 * patch**2, stride
+        self.patch, self.atoms, self.stride = patch, atoms, stride
         self.tolerance, self.iterations, self.whiten, self.seed = tolerance, iterations, whiten, seed
         self.smallest = (patch, patch, 1)
 
@@ -116,10 +117,10 @@ class MTSNMF(NoiseAware):
         if low == high:
             return noisy, None
         image = (image - low) / (high - low)
-        penalty = noisy.shape[2] * sigma / float(high - low) * math.sqrt(2 * math.log(self.atoms))
-
         patches = _Patches(image, self._corners(image), self.patch)
-        dictionary, code, record = self._factorise(patches, penalty, bar)
+        atoms = self.atoms or max(1, min(2 * self.patch**2, min(patches.shape) // 6))
+        penalty = noisy.shape[2] * sigma / float(high - low) * math.sqrt(2 * math.log(atoms))
+        dictionary, code, record = self._factorise(patches, atoms, penalty, bar)
         return (low + (high - low) * patches.average(dictionary, code)) * weight, [record]
 
     def _corners(self, image: Tensor) -> Tensor:
@@ -130,10 +131,10 @@ class MTSNMF(NoiseAware):
             stride = min(2, self.patch) if len(sparse) >= 10 * self.patch**2 * bands else 1
         return grid((height, width), self.patch, stride, end="last").to(image.device)
 
-    def _factorise(self, patches: _Patches, penalty: float, bar: tqdm) -> tuple[Tensor, Tensor, Record]:
+    def _factorise(self, patches: _Patches, rank: int, penalty: float, bar: tqdm) -> tuple[Tensor, Tensor, Record]:
         """Return A^T (r, n B), S (r, N) and how the objective changed."""
         generator = torch.Generator().manual_seed(self.seed)
-        rank, (count, length) = self.atoms, patches.shape
+        count, length = patches.shape
         bands, pixels = length // self.patch**2, self.patch**2
         dictionary, code = (
             torch.rand(rank, size, generator=generator, dtype=self.dtype).to(self.device) for size in (length, count)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
-from skimage.restoration import estimate_sigma
 from torch import Tensor
+
+from decsc_core.bands import detail_level
 
 FEWEST_BANDS = 4
 """With fewer bands there is too little to predict a band from."""
@@ -51,7 +50,5 @@ def _from_details(cube: Tensor) -> Tensor:
     """From the median of the finest diagonal wavelet coefficients of each band; 0 where the image is too small."""
     if min(cube.shape[:2]) < 6:
         return torch.zeros(cube.shape[2], dtype=torch.float64, device=cube.device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # estimate_sigma averages nothing where all details are 0
-        levels = [estimate_sigma(band.cpu().numpy()) for band in cube.unbind(2)]
-    return torch.tensor(levels, dtype=torch.float64, device=cube.device).nan_to_num()
+    levels = [detail_level(band.cpu().numpy()) for band in cube.unbind(2)]
+    return torch.tensor(levels, dtype=torch.float64, device=cube.device)

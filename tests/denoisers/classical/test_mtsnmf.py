@@ -193,8 +193,16 @@ def test_the_default_stride_leaves_out_no_pixel_of_the_smallest_patches():
     np.testing.assert_array_equal(MTSNMF(sigma=25, patch=1, iterations=1)(cube).cube, expected)
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 1), (40, 40, 2), (12, 12, 3), (20, 20, 31)])
+def test_few_bands_or_pixels_have_fewer_atoms_than_could_tell_the_noise(shape):
+    y, x, b = np.meshgrid(*(np.arange(side) for side in shape), indexing="ij")
+    clean = 0.5 + 0.3 * np.sin(y / 9 + b / 7) * np.cos(x / 11)
+    cube = clean + 30 / 255 * np.random.default_rng(0).standard_normal(shape)
+    assert mpsnr(clean, MTSNMF(sigma=30)(cube).cube) > mpsnr(clean, cube) + 3
+
+
 def test_the_default_number_of_atoms_follows_the_patch():
-    cube = noisy(16, 16, 3)
+    cube = noisy(40, 40, 13)
     expected = MTSNMF(sigma=25, patch=5, atoms=50, iterations=3)(cube).cube
     np.testing.assert_array_equal(MTSNMF(sigma=25, patch=5, iterations=3)(cube).cube, expected)
 
