@@ -59,12 +59,7 @@ def upsample(volume: Tensor) -> Tensor:
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over axis 1 of a tensor of any number of axes. Unlike PyTorch's it does not count batches.
-
-    In training each batch has the share `momentum` in the statistics for evaluation.
-    """
-
-    momentum = 0.1
+    """Batch normalisation over axis 1 of a tensor of any number of axes. Unlike PyTorch's it does not count batches."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -74,7 +69,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Scale and shift of every feature that the norm amounts to in evaluation mode."""

@@ -37,7 +37,6 @@ from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
 from decsc_core.networks.hsdt import HSDT, HSDTConfig
-from decsc_core.networks.volumes import BatchNorm
 from decsc_core.scenes import Scene, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -45,8 +44,6 @@ from decsc_core.study.provenance import environment
 VALIDATION_SIDE = 128
 LOADERS = 2
 """Processes that draw patches while a GPU trains."""
-SETTLING = 256
-"""Patches, at most as many as were trained with, whose statistics batch norms have at the end where that is better in validation."""
 LARGEST_SEED = 2**63 - 1
 PRECISIONS = ("32-true", "bf16-mixed")
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -344,8 +341,7 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     """Train and return the path of the weights with the best validation MPSNR.
 
     `folder` receives `config.json`, `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
-    `weights.safetensors`. Batch norms evaluate with statistics that run over the last ten steps or so, or, where that is better in
-    validation, with the mean of more batches. With `resume` an interrupted run goes on, and a finished one returns at once. Weights that began
+    `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once. Weights that began
     from others tell what those reached in validation; they are written even where that was more.
 
     Raises
@@ -447,10 +443,6 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if config.kept:
         _pull_back(model, before, config.kept)
         at.best = validate(model.eval(), pairs, fabric.device)["psnr"]
-    if any(isinstance(part, BatchNorm) for part in model.modules()):
-        settled = _settled(model, itertools.islice(batches, min(-(-SETTLING // config.batch), at.step)), fabric.device)
-        if (psnr := validate(settled, pairs, fabric.device)["psnr"]) > at.best:
-            model, at.best = settled, psnr
     if fabric.is_global_zero:
         data = {"train": scenes, "validation": validation_scenes}
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
@@ -509,20 +501,6 @@ def _pull_back(model: nn.Module, before: dict[str, torch.Tensor], kept: float) -
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             tensor.lerp_(before[name].to(tensor), kept)
-
-
-@torch.no_grad()
-def _settled(model: nn.Module, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], device: torch.device) -> nn.Module:
-    """The same network, whose batch norms evaluate with the mean of those batches' statistics (Wu and Johnson, arXiv 2105.07576)."""
-    settled = build(model.config)  # anew, for launches that were recorded cannot be copied
-    settled.load_state_dict(model.state_dict())
-    settled.to(device).train()
-    norms = [part for part in settled.modules() if isinstance(part, BatchNorm)]
-    for number, (_, noisy) in enumerate(batches, 1):
-        for norm in norms:
-            norm.momentum = 1 / number
-        settled(noisy.to(device))
-    return settled.eval()
 
 
 def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:

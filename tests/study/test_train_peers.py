@@ -12,8 +12,7 @@ import torch
 
 from decsc_core import weights
 from decsc_core.denoisers.registry import make
-from decsc_core.networks.catalog import LEARNED, SIZES, build, configure, method_of, sizes
-from decsc_core.networks.volumes import BatchNorm
+from decsc_core.networks.catalog import LEARNED, SIZES, configure, method_of, sizes
 from decsc_core.scenes import Scene
 from decsc_core.study import train as module
 from decsc_core.study.train import OPTIMIZERS, RECIPES, train, training
@@ -45,39 +44,6 @@ def test_training_lowers_the_loss_and_its_weights_denoise(method, scenes, tmp_pa
     cube = scenes["validation"][0].cube
     estimate = make(method, weights=path, device="cpu")(cube)
     assert estimate.cube.shape == cube.shape and np.isfinite(estimate.cube).all()
-
-
-def test_settled_batch_norms_have_the_mean_statistics_of_their_batches():
-    model = build(configure("qrnn3d", "tiny")).eval()
-    batches = [(torch.zeros(0), torch.rand(2, 31, 16, 16) * scale) for scale in (0.5, 1, 2)]
-
-    def statistics(*chosen) -> list[torch.Tensor]:
-        settled = module._settled(model, iter(chosen), torch.device("cpu"))
-        assert not settled.training and settled is not model
-        return [tensor for part in settled.modules() if isinstance(part, BatchNorm) for tensor in (part.running_mean, part.running_var)]
-
-    before = [tensor.clone() for tensor in model.state_dict().values()]
-    apart = [statistics(batch) for batch in batches]
-    assert not torch.allclose(apart[0][1], apart[2][1], rtol=0.1)
-    for found, *each in zip(statistics(*batches), *apart):
-        torch.testing.assert_close(found, torch.stack(each).mean(0))
-    assert all(torch.equal(tensor, old) for tensor, old in zip(model.state_dict().values(), before))
-
-
-@pytest.mark.parametrize("better", [True, False])
-def test_settled_batch_norms_are_kept_where_they_are_better_in_validation(scenes, tmp_path, monkeypatch, better):
-    config = training("trq3d", "tiny", steps=12, batch=2, patch=16, case="gauss-55", validate_every=4, learning_rate=2e-3)
-    validate, scores = module.validate, []
-
-    def scripted(model, pairs, device):
-        scores.append(validate(model, pairs, device)["psnr"])
-        return {"psnr": scores[-1] + (len(scores) == 4) * (100 if better else -100)}
-
-    monkeypatch.setattr(module, "validate", scripted)
-    loaded = weights.load(train(config, tmp_path / "run", progress=False))
-    assert len(scores) == 4 and loaded.story["validation_psnr"] == (scores[3] + 100 if better else max(scores[:3]))
-    pairs = module.validation_set(scenes["validation"], config)
-    assert validate(loaded.model, pairs, torch.device("cpu"))["psnr"] == pytest.approx(scores[3] if better else max(scores[:3]))
 
 
 @pytest.mark.parametrize("method", LEARNED)
