@@ -29,6 +29,6 @@ def detail_level(image: np.ndarray) -> float:
     if zero.mean() > BLANK:
         return 0.0 if zero.all() else float(np.median(details[~zero]) / 0.6745)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # estimate_sigma averages nothing where all details are 0
+        warnings.simplefilter("ignore")  # of the mean of no details, and of bands as narrow as pixels have colours
         sigma = float(estimate_sigma(image))
     return sigma if sigma > 1e-6 * np.abs(image).max() else 0.0

@@ -2,13 +2,17 @@
 
 Cubes are (H, W, B), nominally in [0, 1]; the reference comes first, and neither cube is clipped. PSNR and both
 forms of SSIM are computed band by band and then averaged over the bands; SAM is an angle in radians. Every
-function of two cubes raises ValueError if they differ in shape or are not (H, W, B).
+function raises ValueError if cubes differ in shape, are not (H, W, B) or are empty, or do not hold real numbers; NaN is one,
+and gives NaN.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from skimage.metrics import structural_similarity
+
+from decsc_core.noise import real_numbers
 
 SSIM_WINDOW = 11
 
@@ -98,12 +102,12 @@ def sam(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 def row_mean(cube: np.ndarray, band: int) -> np.ndarray:
     """Return the row-mean profile of one band: the mean over the columns of each row, shape (H,)."""
-    return np.mean(cube[:, :, band], axis=1, dtype=np.float64)
+    return np.mean(_cube(cube, "the cube")[:, :, band], axis=1, dtype=np.float64)
 
 
 def column_mean(cube: np.ndarray, band: int) -> np.ndarray:
     """Return the column-mean profile of one band: the mean over the rows of each column, shape (W,)."""
-    return np.mean(cube[:, :, band], axis=0, dtype=np.float64)
+    return np.mean(_cube(cube, "the cube")[:, :, band], axis=0, dtype=np.float64)
 
 
 def scores(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
@@ -116,10 +120,18 @@ def scores(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
     }
 
 
-def _pair(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cube(cube: ArrayLike, name: str) -> np.ndarray:
+    """Return a cube as an array after checking that it is one (H, W, B) of real numbers."""
+    cube = real_numbers(cube, name)
+    if cube.ndim != 3 or cube.size == 0:
+        raise ValueError(f"{name} {cube.shape} must be a cube (H, W, B), none of them 0")
+    return cube
+
+
+def _pair(reference: ArrayLike, estimate: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return both cubes as float64 after checking that their shapes are one and the same (H, W, B)."""
-    reference, estimate = np.asarray(reference), np.asarray(estimate)
-    if reference.shape != estimate.shape or reference.ndim != 3:
+    reference, estimate = _cube(reference, "reference"), _cube(estimate, "estimate")
+    if reference.shape != estimate.shape:
         raise ValueError(
             f"reference {reference.shape} and estimate {estimate.shape} must both be cubes of one shape (H, W, B)"
         )

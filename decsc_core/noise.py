@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 IMPULSE_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
 STRIPE_AMPLITUDE = 0.25
@@ -65,7 +66,7 @@ def non_iid_gaussian(
     cube: np.ndarray, rng: np.random.Generator, *, case: str, level: float
 ) -> tuple[np.ndarray, Degradation]:
     """Add Gaussian noise whose sigma is drawn per band, uniform in [0, `level`] (0-255 scale)."""
-    _check(cube)
+    cube = _checked(cube)
     sigmas = rng.uniform(0, level, cube.shape[2])
     return _add_gaussian(cube, sigmas, rng), Degradation(case, tuple(sigmas.tolist()))
 
@@ -79,7 +80,7 @@ def mixture(
     or as a third drawn independently for each noise. With fewer than three bands floor(B / 3) is 0 and only
     the Gaussian noise is added.
     """
-    _check(cube)
+    cube = _checked(cube)
     bands = cube.shape[2]
     third = bands // 3
     sigmas = rng.uniform(0, level, bands)
@@ -105,7 +106,7 @@ def correlated(cube: np.ndarray, rng: np.random.Generator, *, level: float = 23.
     Source: paper Eq. (26), with beta = `level` = 23.08 (0-255 scale), eta = 0.157 and c = B; this c gives the 28.22 dB
     that Table II prints for the noisy 31-band cubes.
     """
-    _check(cube)
+    cube = _checked(cube)
     beta, eta = level, 0.157
     c = cube.shape[2]
     i = np.arange(c)
@@ -133,8 +134,8 @@ def add_noise(
 
     Parameters
     ----------
-    cube : ndarray, shape (H, W, B)
-        Clean cube, nominally in [0, 1]; it is not changed.
+    cube : array, shape (H, W, B)
+        Clean cube of finite real numbers, nominally in [0, 1]; it is not changed.
     case : str
         A key of `CASES`.
     rng : np.random.Generator
@@ -152,7 +153,8 @@ def add_noise(
     Raises
     ------
     ValueError
-        If `case` is unknown, `level` is negative or infinite, or `cube` is not (H, W, B).
+        If `case` is unknown, `level` is negative or infinite, or `cube` is not (H, W, B), is empty, or does not hold finite real
+        numbers (see `real_numbers`).
     """
     if case not in CASES:
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
@@ -163,10 +165,37 @@ def add_noise(
     return CASES[case](cube, rng, level=level)
 
 
-def _check(cube: np.ndarray) -> None:
-    """Refuse anything but a cube (H, W, B)."""
+def real_numbers(array: ArrayLike, name: str) -> np.ndarray:
+    """Whatever holds real numbers as an array, not copied if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read as an array, has numbers or other things that are not real, or masked entries.
+    """
+    try:
+        numbers = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:  # of lists of unequal lengths, and of tensors with gradients or on a GPU
+        raise ValueError(f"{name} must be an array of real numbers: {' '.join(str(error).split())}") from None
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, not {numbers.dtype}")
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} has {np.ma.count_masked(array)} masked of {numbers.size} values; fill them first")
+    return numbers
+
+
+def _checked(cube: ArrayLike) -> np.ndarray:
+    """The cube as an array; a ValueError if it is not (H, W, B), none of them 0, of real numbers that are finite in float32."""
+    cube = real_numbers(cube, "the cube")
     if cube.ndim != 3:
         raise ValueError(f"noise needs a cube (H, W, B), not an array of shape {cube.shape}")
+    if cube.size == 0:
+        raise ValueError(f"the cube is empty: its shape is {cube.shape}")
+    with np.errstate(over="ignore"):
+        bad = cube.size - np.count_nonzero(np.isfinite(cube.astype(np.float32, copy=False)))
+    if bad:
+        raise ValueError(f"{bad} of {cube.size} values of the cube are NaN, infinite or beyond float32; fill them first")
+    return cube
 
 
 def _add_gaussian(cube: np.ndarray, sigmas: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 
@@ -180,3 +181,43 @@ def test_a_shape_mismatch_names_both_shapes(score):
         score(np.zeros((12, 13, 4)), np.zeros((12, 13, 5)))
     with pytest.raises(ValueError, match=r"\(12, 13\) .* \(H, W, B\)"):
         score(np.zeros((12, 13)), np.zeros((12, 13)))
+
+
+PROFILES = [lambda cube, _: row_mean(cube, 1), lambda cube, _: column_mean(cube, 1)]
+"""As functions of two cubes of which they do not use the second."""
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, torch.from_numpy, np.ma.array])
+def test_whatever_holds_real_numbers_is_scored(reference, estimate, convert):
+    for score in (*OF_TWO_CUBES, *PROFILES):
+        np.testing.assert_array_equal(score(convert(reference), convert(estimate)), score(reference, estimate))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.ones((12, 13, 4), complex), "real numbers, not complex"),
+        (np.ma.masked_less(np.arange(624.0).reshape(12, 13, 4), 3), "3 masked of 624"),
+        (np.zeros((12, 13, 0)), r"\(12, 13, 0\)"),
+        (np.zeros((12, 0, 4)), r"\(12, 0, 4\)"),
+        (np.zeros(13), r"\(13,\)"),
+        (torch.zeros(12, 13, 4, requires_grad=True), "requires grad"),
+        ([[[1.0], [1.0, 2.0]]], "inhomogeneous"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_cube_of_real_numbers_is_refused_in_one_line(wrong, message):
+    right = np.zeros(wrong.shape if isinstance(wrong, np.ndarray) else (12, 13, 4))
+    for score, pair in [*itertools.product(OF_TWO_CUBES, ((wrong, right), (right, wrong))), *((score, (wrong, wrong)) for score in PROFILES)]:
+        with pytest.raises(ValueError, match=message) as error:
+            score(*pair)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nan_is_no_score_but_no_error(reference, estimate):
+    estimate[3, 4, 2] = np.nan
+    assert np.flatnonzero(np.isnan(psnr_per_band(reference, estimate))).tolist() == [2]
+    assert all(map(math.isnan, scores(reference, estimate).values()))
+    assert np.flatnonzero(np.isnan(row_mean(estimate, 2))).tolist() == [3]
+    assert np.flatnonzero(np.isnan(column_mean(estimate, 2))).tolist() == [4]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
 import numpy as np
 import pytest
+import torch
 
 from decsc_core.noise import CASES, LEVELS, add_noise
 
@@ -217,3 +219,37 @@ def test_an_unknown_case_lists_the_known_ones():
 def test_a_single_image_is_refused(case):
     with pytest.raises(ValueError, match=r"\(H, W, B\).*\(4, 4\)"):
         add_noise(np.zeros((4, 4), np.float32), case, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, torch.from_numpy, np.ma.array])
+def test_whatever_holds_real_numbers_is_taken(convert):
+    clean = np.random.default_rng(0).random((8, 9, 6))
+    for case in NAMES:
+        expected, record = add_noise(clean, case, np.random.default_rng(1))
+        noisy, same_record = add_noise(convert(clean), case, np.random.default_rng(1))
+        np.testing.assert_array_equal(noisy, expected)
+        assert type(noisy) is np.ndarray and record == same_record
+
+
+@pytest.mark.parametrize(
+    ("cube", "message"),
+    [
+        (grey(4, 4, 6) + 1j, "real numbers, not complex"),
+        ([[["a", "b"]]], "real numbers, not <U1"),
+        (None, "real numbers, not object"),
+        ([[[1.0], [1.0, 2.0]]], "inhomogeneous"),
+        (torch.zeros(4, 4, 6, requires_grad=True), "requires grad"),
+        (torch.zeros(4, 4, 6, dtype=torch.bfloat16), "BFloat16"),
+        (np.ma.masked_less(np.arange(96.0).reshape(4, 4, 6), 3), "masked"),
+        (np.zeros((4, 0, 6)), r"empty.*\(4, 0, 6\)"),
+        (np.where(np.arange(96).reshape(4, 4, 6) < 2, np.nan, 0.5), "2 of 96 values .* NaN"),
+        (np.where(np.arange(96).reshape(4, 4, 6) < 1, -np.inf, 0.5), "1 of 96 values"),
+        (np.where(np.arange(96).reshape(4, 4, 6) < 1, 1e39, 0.5), "1 of 96 values"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_cube_of_finite_numbers_is_refused_in_one_line(cube, message):
+    for case, level in itertools.product(NAMES, (None, 10)):
+        with pytest.raises(ValueError, match=message) as error:
+            add_noise(cube, case, np.random.default_rng(0), level)
+        assert "\n" not in str(error.value)

@@ -54,8 +54,15 @@ def error_maps(denoiser: Equilibrium, scene: Scene, case: str, seed: int) -> Err
     ----------
     denoiser : Equilibrium
         One that returns its spread.
+
+    Raises
+    ------
+    ValueError
+        If it returns none.
     """
     found = denoiser(noisy_cube(scene, case, seed))
+    if found.spread is None:
+        raise ValueError("the denoiser returns no spread; make it with spread=True, which DECSC's networks take")
     return ErrorMaps(scene, found.cube, over_bands(found.cube - scene.cube), over_bands(found.spread))
 
 
@@ -65,18 +72,19 @@ def calibrate(maps: Sequence[ErrorMaps], bins: int = BINS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each scene and bin: `scene`, `bin` (from 1), `spread` and `error`, the means over its pixels; and, the
-        same for all bins, `correlation` over the pixels and `factor`, the RMS error in units of the RMS spread.
+        A row for each scene and bin, of which there are no more than pixels: `scene`, `bin` (from 1), `spread` and `error`, the
+        means over its pixels; and, the same for all bins, `correlation` over the pixels and `factor`, the RMS error in units of
+        the RMS spread, NaN where nothing spreads, as with a single shift.
     """
     parts = []
     for one in maps:
         spread, error = one.spread.ravel(), one.error.ravel()
-        groups = np.array_split(np.argsort(spread, kind="stable"), bins)
+        groups = np.array_split(np.argsort(spread, kind="stable"), min(bins, spread.size))
         parts.append(pd.DataFrame({
-            "scene": one.scene.name, "bin": range(1, bins + 1),
+            "scene": one.scene.name, "bin": range(1, len(groups) + 1),
             "spread": [spread[group].mean() for group in groups], "error": [error[group].mean() for group in groups],
             "correlation": agreement(spread, error),
-            "factor": float(np.sqrt(np.mean(error**2) / np.mean(spread**2))),
+            "factor": float(np.sqrt(np.mean(error**2) / np.mean(spread**2))) if spread.any() else float("nan"),
         }))
     return pd.concat(parts, ignore_index=True)
 

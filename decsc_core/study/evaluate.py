@@ -117,7 +117,7 @@ def score_rows(
     scenes : sequence of str, optional
         Names of scenes instead of the whole split.
     crop : int, optional
-        Take only the centre of each scene, at most this many pixels a side.
+        Take only the centre of each scene, at most this many pixels a side; where there are scores, no less than their windows.
     weights, shifts
         See `registry.make`.
 
@@ -129,10 +129,13 @@ def score_rows(
     Raises
     ------
     ValueError
-        If a name is unknown or an option does not go with the method (SceneError, WeightsError among them).
+        If a name is unknown, `crop` is too small, or an option does not go with the method (SceneError, WeightsError among them).
     """
     if case not in (*CASES, AS_IS):
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join((*CASES, AS_IS))}")
+    least = 1 if case == AS_IS else metrics.SSIM_WINDOW
+    if crop is not None and crop < least:
+        raise ValueError(f"crop={crop} is too small: give at least {least} pixel{'s' * (least > 1)}, or leave it out for whole scenes")
     names = tuple(scenes or scene_names(dataset, split))
     read = lru_cache(1)(partial(evaluated_scene, dataset, crop=crop))  # keeps one, for scenes are large
     denoiser = _denoiser(method, weights, shifts, read(names[0]).cube.shape[2])
@@ -205,10 +208,13 @@ class _Files:
         self.csv, self.json, self.npy = (stem.with_name(f"{stem.name}.{end}") for end in ("csv", "json", "npy"))
 
     def hold(self, inputs: dict) -> bool:
-        """Whether complete rows of these inputs are there."""
+        """Whether complete rows of these inputs are there; not if the `.json` is damaged."""
         if not all(path.is_file() for path in (self.csv, self.json, self.npy)):
             return False
-        return json.loads(self.json.read_text())["inputs"] == inputs
+        try:
+            return json.loads(self.json.read_text())["inputs"] == inputs
+        except (ValueError, KeyError, TypeError):
+            return False
 
     def rows(self) -> pd.DataFrame:
         return read_rows(self.csv)
@@ -223,6 +229,8 @@ class _Files:
 def _denoiser(method: str, weights: Path | str | None, shifts: int | None, bands: int) -> Callable[[np.ndarray], Estimate]:
     """The registry's denoiser, or the one that does nothing."""
     if method == NOISY:
+        if wrong := [option for option, value in (("weights", weights), ("shifts", shifts)) if value is not None]:
+            raise ValueError(f"method {NOISY!r} does not take {' or '.join(wrong)}; leave that out")
         return Estimate
     if method not in METHODS:
         raise ValueError(f"method {method!r} does not exist; choose one of {NOISY}, {', '.join(METHODS)}")

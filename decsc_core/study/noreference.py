@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from skimage.restoration import estimate_sigma
+
+from decsc_core.bands import detail_level
 
 
 def noise_levels(cube: np.ndarray) -> np.ndarray:
     """The noise level left in each band of a cube (H, W, B), on the 0-255 scale, shape (B,).
 
     The median absolute wavelet coefficient of the finest scale (Donoho and Johnstone, Biometrika 1994; scikit-image's
-    `estimate_sigma`). Fine texture counts as noise, stripes hardly do; a constant band has none.
+    `estimate_sigma`). Fine texture counts as noise, stripes hardly do; a constant band has none. Areas of one value
+    do not count. NaN for a single row or column, which has no diagonal details.
     """
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of the mean of no coefficients
-        levels = estimate_sigma(cube, average_sigmas=False, channel_axis=-1)
-    return 255 * np.nan_to_num(levels)
+    if 1 in cube.shape[:2]:
+        return np.full(cube.shape[2], np.nan)
+    return 255 * np.array([detail_level(cube[..., band]) for band in range(cube.shape[2])])
 
 
 def roughness(cube: np.ndarray, axis: int) -> float:
     """Mean absolute second difference of the profiles along an axis of a cube (H, W, B), in its unit.
 
     With axis 0 the profiles are the row means of all bands, one value a row, that the paper shows for one band; with
-    axis 1 the column means, which stripes and dead columns make rough. A straight line has none.
+    axis 1 the column means, which stripes and dead columns make rough. A straight line has none; NaN for less than three values.
     """
-    return float(np.abs(np.diff(cube.mean(axis=1 - axis, dtype=np.float64), n=2, axis=0)).mean())
+    differences = np.diff(cube.mean(axis=1 - axis, dtype=np.float64), n=2, axis=0)
+    return float(np.abs(differences).mean()) if differences.size else float("nan")
 
 
 def table(cubes: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -49,6 +49,27 @@ def test_a_constant_map_has_no_correlation():
     assert np.isnan(calibration.agreement(np.ones((2, 3)), varied)) and calibration.agreement(varied, -varied) == -1
 
 
+def test_a_scene_of_few_pixels_has_a_bin_for_each(scene):
+    spread = np.arange(6.0).reshape(2, 3)
+    table = calibration.calibrate([maps(scene, spread, 2 * spread)])
+    assert list(table["bin"]) == [1, 2, 3, 4, 5, 6] and list(table["error"]) == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_any_spread_there_is_no_factor(scene):
+    """As with a single shift."""
+    one = maps(scene, np.zeros((12, 10)), np.random.default_rng(1).random((12, 10)))
+    table = calibration.calibrate([one])
+    assert table[["correlation", "factor"]].isna().all(axis=None) and table[["spread", "error"]].notna().all(axis=None)
+    calibration.draw(one, table)
+
+
+def test_a_denoiser_that_returns_no_spread_is_refused(scene):
+    with pytest.raises(ValueError, match="spread=True") as error:
+        calibration.error_maps(Estimate, scene, "gauss-55", 3)
+    assert "\n" not in str(error.value)
+
+
 def test_error_and_spread_have_a_colour_scale_each(scene):
     error = np.random.default_rng(1).random((12, 10))
     one = maps(scene, error / 5, error)

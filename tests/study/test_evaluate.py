@@ -147,6 +147,15 @@ def test_incomplete_files_are_computed_again(tmp_path, scenes, halving, end):
     assert len(halving) == 4
 
 
+@pytest.mark.parametrize("damaged", [b"", b'{"inputs": {"pro', b"\xff\xfe", b"{}", b"[]", b"null"])
+def test_a_damaged_sidecar_is_computed_again(tmp_path, scenes, halving, damaged):
+    score(tmp_path)
+    path = tmp_path / "photos-corr-decsc.json"
+    path.write_bytes(damaged)
+    score(tmp_path)
+    assert len(halving) == 4 and json.loads(path.read_text())["inputs"]["seed"] == 3
+
+
 def test_a_failure_while_writing_leaves_no_valid_rows(tmp_path, scenes, halving, monkeypatch):
     score(tmp_path)
 
@@ -177,6 +186,11 @@ def test_the_figure_scene_is_kept(tmp_path, scenes, halving):
         ({"method": "bm5d"}, "method 'bm5d' does not exist; choose one of noisy, decsc"),
         ({"method": "tv", "weights": "x.safetensors"}, "method 'tv' does not take weights"),
         ({"case": "gauss-96"}, "unknown noise case 'gauss-96'"),
+        ({"method": "noisy", "weights": "x.safetensors"}, "method 'noisy' does not take weights; leave that out"),
+        ({"method": "noisy", "weights": "x.safetensors", "shifts": 2}, "method 'noisy' does not take weights or shifts"),
+        ({"crop": 10}, "crop=10 .* at least 11 pixels"),
+        ({"crop": -5}, "crop=-5 .* at least 11 pixels"),
+        ({"crop": 0, "case": "as-is"}, "crop=0 .* at least 1 pixel,"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changed, message):
@@ -230,6 +244,21 @@ def test_only_the_centre_is_evaluated_if_asked(tmp_path, scenes, halving):
     assert len(score(tmp_path, crop=16)) == 2 and len(halving) == 2, "read, not computed again"
     score(tmp_path)
     assert len(halving) == 4, "whole scenes are another result"
+
+
+def test_a_crop_too_small_for_the_scores_is_told_before_a_scene_is_read(tmp_path, scenes, halving, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: pytest.fail("read"))
+    words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path)]
+    for crop in ("10", "0", "-5"):
+        with pytest.raises(SystemExit, match=f"^evaluate: crop={crop} .*$"):
+            evaluate.main([*words, "--crop", crop])
+
+
+def test_the_smallest_crops(tmp_path, scenes, halving):
+    """Without a reference no window of SSIM has to fit."""
+    score(tmp_path, crop=11)
+    evaluate.score_rows("quick", "photos", evaluate.AS_IS, "decsc", seed=2, folder=tmp_path, crop=2)
+    assert [noisy.shape[:2] for noisy in halving] == [(11, 11)] * 2 + [(2, 2)] * 2
 
 
 def test_a_scene_as_it_is_gets_no_noise_and_no_scores(tmp_path, scenes, halving):
