@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from decsc_core.denoisers.registry import METHODS
+from decsc_core.metrics import SSIM_WINDOW
 from decsc_core.networks.catalog import SIZES
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
@@ -32,7 +33,7 @@ for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
 config["crop"] = None if config["crop"] == "null" else config["crop"]  # which is a word on the command line
-numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} if config["crop"] is None else {"crop": 1})
+numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} if config["crop"] is None else {"crop": SSIM_WINDOW})
 for key, least in numbers.items():
     if not isinstance(config[key], int) or config[key] < least:
         sys.exit(f"the profile's {key} {config[key]!r} is not a whole number of at least {least}")

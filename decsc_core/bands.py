@@ -1,4 +1,4 @@
-"""What a single band of a cube shows: whether it holds an image, and how noisy it is."""
+"""Where a cube holds no image, what stands in for it there, and how noisy a band is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,37 @@ def single_valued(cube: np.ndarray) -> np.ndarray:
     """True for bands (B,) of (H, W, B) that have one value in all pixels, as dead ones have; nowhere if all bands do."""
     single = (cube == cube[:1, :1]).all(axis=(0, 1))
     return single & (not single.all())
+
+
+def blank(cube: np.ndarray) -> np.ndarray:
+    """True for pixels (H, W) of (H, W, B) in areas of one spectrum, at least 3 x 3, as borders without data are; nowhere if all are."""
+    across = (cube[:, 1:] == cube[:, :-1]).all(axis=2)
+    down = (cube[1:] == cube[:-1]).all(axis=2)
+    rows = across[:, 1:] & across[:, :-1]
+    middles = rows[2:] & rows[1:-1] & rows[:-2] & down[1:, 1:-1] & down[:-1, 1:-1]
+    found = np.zeros(cube.shape[:2], dtype=bool)
+    height, width = middles.shape
+    for y, x in np.ndindex(3, 3):
+        found[y : y + height, x : x + width] |= middles
+    return found & (not found.all())
+
+
+def stand_in(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel (H, W) the row and column to take its value from: its own, or, where it is `missing`, those it reflects to about
+    the nearest that is not, so that the noise there is like that elsewhere; if that is missing too, the nearest."""
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    reflected = tuple(_inside(2 * near - at, side) for near, at, side in zip(nearest, np.indices(missing.shape), missing.shape))
+    row, column = np.where(missing[reflected], nearest, reflected)
+    return row, column
+
+
+def _inside(at: np.ndarray, side: int) -> np.ndarray:
+    """Indices reflected into 0 ... side - 1, without repeating the border."""
+    period = max(2 * (side - 1), 1)
+    at = np.abs(at) % period
+    return np.minimum(at, period - at) if side > 1 else np.zeros_like(at)
 
 
 def detail_level(image: np.ndarray) -> float:

@@ -336,7 +336,8 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
     ("changed", "message"),
     [
         ("datset=cave", "'datset' is not a key of the profile"),
-        ("crop=abc", "the profile's crop 'abc' is not a whole number of at least 1"),
+        ("crop=8", "the profile's crop 8 is not a whole number of at least 11"),
+        ("crop=abc", "the profile's crop 'abc' is not a whole number of at least 11"),
         ("threads=0", "the profile's threads 0 is not a whole number of at least 1"),
         ("seed=-1", "the profile's seed -1 is not a whole number of at least 0"),
         ("methods=decsc", "the profile's methods 'decsc' is no list; see config/quick.yaml"),

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import single_valued
+from decsc_core.bands import blank, single_valued, stand_in
 
 
 class CubeError(ValueError):
@@ -66,7 +66,8 @@ class Denoiser(ABC):
     """A method that maps a noisy cube to a clean one of the same shape.
 
     A subclass sets the attributes and writes `_denoise`; calling the object checks what goes in and comes out. A band that has
-    a single value, as dead bands have, holds no image: it comes back as it is, and the method sees the others only.
+    a single value, as dead bands have, holds no image: it comes back as it is, and the method sees the others only. So do areas of
+    one spectrum, as borders without data; the method sees the rest reflected there.
 
     Attributes
     ----------
@@ -107,6 +108,9 @@ class Denoiser(ABC):
         cube = check_cube(noisy)
         image = ~single_valued(cube)
         seen = cube if image.all() else np.ascontiguousarray(cube[:, :, image])
+        empty = blank(seen)
+        if empty.any():
+            seen = seen[stand_in(empty)]
         _warn_of_units(seen)
         estimate = self._denoise(seen, progress)
         with np.errstate(over="ignore"):
@@ -116,14 +120,15 @@ class Denoiser(ABC):
         bad = int(np.count_nonzero(~np.isfinite(estimate.cube)))
         if bad:
             raise RuntimeError(f"{self.name} diverged: {bad} of {seen.size} values of its estimate are not finite")
-        if image.all():
+        if image.all() and not empty.any():
             return estimate
-        spread = None
-        if estimate.spread is not None:
-            spread = np.zeros_like(cube)
-            spread[:, :, image] = estimate.spread
-        cube[:, :, image] = estimate.cube
-        return replace(estimate, cube=cube, spread=spread)
+
+        def whole(found: np.ndarray, elsewhere: np.ndarray | float) -> np.ndarray:
+            values = np.zeros_like(cube)
+            values[:, :, image] = found
+            return np.where(image & ~empty[:, :, None], values, elsewhere)
+
+        return replace(estimate, cube=whole(estimate.cube, cube), spread=None if estimate.spread is None else whole(estimate.spread, 0.0))
 
     @abstractmethod
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
@@ -171,6 +176,6 @@ def check_cube(cube: np.ndarray) -> np.ndarray:
     if bad:
         nans = int(np.count_nonzero(np.isnan(checked)))
         raise CubeError(f"the cube has {nans} NaN and {bad - nans} infinite of {cube.size} values; fill them first")
-    if (largest := float(np.abs(checked).max())) > ENORMOUS:
+    if (largest := float(max(-checked.min(), checked.max()))) > ENORMOUS:
         raise CubeError(f"the cube reaches {largest:.3g}; give it smaller units, best [0, 1]")
     return checked

@@ -25,10 +25,11 @@ class Equilibrium(Denoiser):
 
     The image is cut into overlapping tiles that are blended linearly, so no tile border shows. A network for B bands serves
     other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
-    are extended by reflection, noise and all, so that below six bands a band-wise method is better. Fixed points are found for each tile, window and shift on its own. Where what an estimate leaves
-    over shows impulses, stripes or dead columns, they are cut down and the tile is denoised again, up to `gross.PASSES` times
-    in all; Gaussian noise mostly takes one pass, more where fine texture is left over. An image of a single pixel, which tells nothing of its noise, comes back as it is from
-    a network with a `misfit`, as those of the package are.
+    are extended by reflection, noise and all, so that below six bands a band-wise method is better. Fixed points are found for
+    each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
+    cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise mostly takes one pass, more where
+    fine texture is left over. An image of a single pixel, which tells nothing of its noise, comes back as it is from a network
+    with a `misfit`, as those of the package are.
 
     Parameters
     ----------

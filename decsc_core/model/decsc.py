@@ -361,7 +361,7 @@ class DECSC(nn.Module):
         return parts + misfit.posterior_mean(noisy - parts, noise_levels(noisy), e) if e else parts
 
 
-NOISE_FLOOR, MEAN_WEIGHT, BLANK = 0.05, 0.45, 0.1
+NOISE_FLOOR, MEAN_WEIGHT = 0.05, 0.45
 
 
 @torch.no_grad()
@@ -369,8 +369,7 @@ def noise_levels(noisy: Tensor) -> Tensor:
     """Noise levels of the bands of (N, B, H, W), in its unit: (N, B), 0 where an image is a single pixel.
 
     The median absolute value of a band's diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika 1994, with the Haar wavelet);
-    of the differences along it where an image is a single row or column. Where more than the share `BLANK` of them is zero, as
-    in areas of one value, they are left out.
+    of the differences along it where an image is a single row or column.
     """
     axes = [axis for axis in (-2, -1) if noisy.shape[axis] > 1]
     if not axes:
@@ -378,10 +377,7 @@ def noise_levels(noisy: Tensor) -> Tensor:
     details = noisy
     for axis in axes:
         details = details.diff(dim=axis)
-    details = (details.flatten(2) / 2 ** (len(axes) / 2)).abs()
-    zero = details <= 1e-6 * noisy.flatten(2).abs().mean(-1, keepdim=True)
-    blank = zero & (zero.to(details).mean(-1, keepdim=True) > BLANK)
-    return details.masked_fill(blank, torch.nan).nanmedian(-1).values.nan_to_num() / 0.6745
+    return (details.flatten(2) / 2 ** (len(axes) / 2)).abs().median(-1).values / 0.6745
 
 
 @torch.no_grad()

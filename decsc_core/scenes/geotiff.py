@@ -24,10 +24,10 @@ STALE = "STATISTICS_"
 def read_geotiff(path: Path) -> Scene:
     """Read all bands with CRS, transform, ground control points or RPCs, no-data value or mask, band descriptions and tags.
 
-    An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of
-    four bands of bytes for one, whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags: `wavelength`
-    with `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those
-    that cannot be used are left out, with a warning that says why. Of a file of several pages of one band, the pages are the bands.
+    An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of four bands of bytes for one,
+    whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags: `wavelength` with
+    `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those that cannot
+    be used are left out, with a warning that says why. Of a file of several pages of one band, the pages are the bands.
     """
     with opened(path) as dataset:
         if dataset.count == 1 and dataset.subdatasets:
@@ -48,7 +48,8 @@ def read_geotiff(path: Path) -> Scene:
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
         missing = where_missing(data, metadata.get("nodata"))
-        if not masks and MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        flags = dataset.mask_flag_enums[0]
+        if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
             masks.append(dataset.read_masks(1))
         for mask in masks:
             masked = (mask == 0)[:, :, None]

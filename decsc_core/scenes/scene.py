@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import single_valued
+from decsc_core.bands import single_valued, stand_in
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
@@ -201,10 +201,7 @@ def _affine(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
 
 
 def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """`data` with missing values taken from where they reflect to about the nearest pixel of the band that has data, or, where
-    that has none either, from that pixel; bands without any get the median of the nearest that has some."""
-    from scipy.ndimage import distance_transform_edt
-
+    """`data` with missing values taken from their `stand_in`; bands without any get the median of the nearest that has some."""
     out = data.copy()
     empty = missing.all(axis=(0, 1))
     previous, source = None, None
@@ -213,19 +210,9 @@ def _filled(data: np.ndarray, missing: np.ndarray) -> np.ndarray:
         if not mask.any():
             continue
         if previous is None or not np.array_equal(mask, previous):
-            nearest = distance_transform_edt(mask, return_distances=False, return_indices=True)
-            reflected = [_inside(2 * near - at, side) for near, at, side in zip(nearest, np.indices(mask.shape), mask.shape)]
-            source = tuple(np.where(mask[tuple(reflected)], nearest, reflected))
-            previous = mask
+            previous, source = mask, stand_in(mask)
         out[:, :, band] = data[:, :, band][source]
     used = np.flatnonzero(~empty)
     for band in np.flatnonzero(empty):
         out[:, :, band] = np.median(out[:, :, used[np.argmin(np.abs(used - band))]])
     return out
-
-
-def _inside(at: np.ndarray, side: int) -> np.ndarray:
-    """Indices reflected into 0 ... side - 1, without repeating the border."""
-    period = max(2 * (side - 1), 1)
-    at = np.abs(at) % period
-    return np.minimum(at, period - at) if side > 1 else np.zeros_like(at)

@@ -361,6 +361,7 @@ def test_geotiff_alpha_is_no_band_but_tells_where_no_data_are(tmp_path, numbers,
 
 def test_a_fourth_band_of_bytes_is_data_unless_it_has_two_values(tmp_path, numbers):
     data = (numbers % 200).astype(np.uint8)
+    data[0, 0, 3] = 0
     make_tiff(tmp_path / "in.tif", data)  # GDAL marks the fourth band as alpha by itself
     with pytest.warns(UserWarning, match="band 4 is marked as alpha but has more than two values; it is taken as data"):
         scene = read(tmp_path / "in.tif")
