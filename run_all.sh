@@ -79,8 +79,8 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -f "config/$profile.yaml" ]] || fail "no profile '$profile'; there are: $(cd config && ls *.yaml | sed 's/\.yaml//' | paste -sd' ')"
 environment
-# Snakemake looks for work again after this span for every job that has ended, the default second even while all wait.
-cores+=(--max-jobs-per-timespan 6000/1m)
+# Snakemake looks for work again after this span for every job that has ended, the default second even while all wait, and at the end waits for the last one.
+cores+=(--max-jobs-per-timespan 1000/10s)
 # Jobs that were under way when a run was killed are done again. A file that has another date but its old content counts as
 # unchanged, networks included: up to 100 MB instead of 1 MB.
 exec snakemake ${cores[@]+"${cores[@]}"} ${rest[@]+"${rest[@]}"} ${limits[@]+"${limits[@]}"} --configfile "config/$profile.yaml" \
