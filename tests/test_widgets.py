@@ -184,7 +184,7 @@ def test_one_band_is_a_band(tmp_path):
 def test_a_scene_without_a_reference_is_shown_as_recorded(tmp_path, monkeypatch):
     scene = read(file_of(tmp_path, BANDS))
     for load in ("load_scene", "_load_scene"):
-        monkeypatch.setattr(bench_module, load, lambda dataset, name: scene)
+        monkeypatch.setattr(bench_module, load, lambda dataset, name, changed=0: scene)
     bench = Bench("real-noise", "aviris_salinas_a_224", side=48)
     assert bench.level.value == 0 and np.array_equal(bench.noisy, bench.clean)
     assert "There is no clean reference: scores are against the scene as recorded." in bench.about.value
