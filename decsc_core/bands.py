@@ -41,10 +41,8 @@ def stand_in(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inside(at: np.ndarray, side: int) -> np.ndarray:
-    """Indices reflected into 0 ... side - 1, without repeating the border."""
-    period = max(2 * (side - 1), 1)
-    at = np.abs(at) % period
-    return np.minimum(at, period - at) if side > 1 else np.zeros_like(at)
+    """Indices from -side to 2 side - 1 reflected into 0 ... side - 1, without repeating the border."""
+    return np.pad(np.arange(side), side, mode="reflect" if side > 1 else "edge")[at + side]
 
 
 def detail_level(image: np.ndarray) -> float:

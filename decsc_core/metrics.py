@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from skimage.metrics import structural_similarity
 
-from decsc_core.noise import real_numbers
+from decsc_core.checks import real_numbers
 
 SSIM_WINDOW = 11
 

@@ -19,6 +19,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from decsc_core.checks import real_numbers
+
 IMPULSE_FRACTIONS = (0.1, 0.3, 0.5, 0.7)
 STRIPE_AMPLITUDE = 0.25
 COLUMN_SHARE = (0.05, 0.15)
@@ -154,7 +156,7 @@ def add_noise(
     ------
     ValueError
         If `case` is unknown, `level` is negative or infinite, or `cube` is not (H, W, B), is empty, or does not hold finite real
-        numbers (see `real_numbers`).
+        numbers (see `checks.real_numbers`).
     """
     if case not in CASES:
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(CASES)}")
@@ -163,25 +165,6 @@ def add_noise(
     if not 0 <= level < np.inf:
         raise ValueError(f"the noise level must be a number of at least 0, not {level}")
     return CASES[case](cube, rng, level=level)
-
-
-def real_numbers(array: ArrayLike, name: str) -> np.ndarray:
-    """Whatever holds real numbers as an array, not copied if it is one.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read as an array, has numbers or other things that are not real, or masked entries.
-    """
-    try:
-        numbers = np.asarray(array)
-    except (ValueError, TypeError, RuntimeError) as error:  # of lists of unequal lengths, and of tensors with gradients or on a GPU
-        raise ValueError(f"{name} must be an array of real numbers: {' '.join(str(error).split())}") from None
-    if numbers.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, not {numbers.dtype}")
-    if np.ma.is_masked(array):
-        raise ValueError(f"{name} has {np.ma.count_masked(array)} masked of {numbers.size} values; fill them first")
-    return numbers
 
 
 def _checked(cube: ArrayLike) -> np.ndarray:

@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from decsc_core.bands import blank, single_valued, stand_in
+from decsc_core.checks import real_numbers
+
+ENORMOUS = 1e12
+"""Beyond it, squares summed in single precision are no longer safe."""
 
 
 class CubeError(ValueError):
@@ -56,10 +60,6 @@ class Estimate:
     cube: np.ndarray
     record: list[Record] | None = None
     spread: np.ndarray | None = None
-
-
-ENORMOUS = 1e12
-"""Beyond it, squares summed in single precision are no longer safe."""
 
 
 class Denoiser(ABC):
@@ -158,18 +158,16 @@ def check_cube(cube: np.ndarray) -> np.ndarray:
     CubeError
         If it does not have three axes, is empty, does not hold real numbers, or holds NaN, infinite, masked or enormous values.
     """
-    if np.ma.is_masked(cube):
-        raise CubeError(f"the cube is masked in {np.ma.count_masked(cube)} of {cube.size} values; fill them first, as Scene.from_physical(data, name, missing=mask) does")
     try:
-        cube = np.asarray(cube)
-    except (RuntimeError, TypeError) as error:  # tensors that carry gradients or have types that NumPy lacks
-        raise CubeError(f"the cube cannot become an array: {error}") from None
+        cube = real_numbers(cube, "the cube")
+    except ValueError as error:
+        raise CubeError(str(error)) from None
     if cube.ndim != 3:
         raise CubeError(f"a cube has three axes (H, W, B), not the shape {cube.shape}")
     if cube.size == 0:
         raise CubeError(f"the cube is empty: its shape is {cube.shape}")
-    if cube.dtype.kind not in "fiu":
-        raise CubeError(f"a cube holds real numbers, not {cube.dtype}")
+    if cube.dtype.kind == "b":
+        raise CubeError("the cube must hold real numbers, not bool")
     with np.errstate(over="ignore"):
         checked = np.array(cube, dtype=np.float32, order="C")
     bad = int(np.count_nonzero(~np.isfinite(checked)))

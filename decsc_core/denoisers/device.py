@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Which device to compute on, and how much of its memory."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu") from None
+
+
+def spare_memory(device: torch.device, on_cpu: int) -> int:
+    """Bytes that tensors may take: half of what is free on a GPU, or `on_cpu`."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else on_cpu

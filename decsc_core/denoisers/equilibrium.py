@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
-from decsc_core.denoisers.device import pick_device
+from decsc_core.denoisers.device import pick_device, spare_memory
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.model import DECSC, Output
 from decsc_core.model.gross import PASSES, cut
@@ -63,13 +63,7 @@ class Equilibrium(Denoiser):
         self.shifts = all_shifts(config.stride) if count == config.stride**2 else spread_shifts(config.stride, count)
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be at least 1 pixel")
-        self.tile = tile or _largest_tile(weights.model, self._memory())
-
-    def _memory(self) -> int:
-        """Bytes that the tensors of one solve may take."""
-        if self.device.type == "cuda":
-            return torch.cuda.mem_get_info(self.device)[0] // 2
-        return CPU_BYTES
+        self.tile = tile or _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))
 
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
@@ -111,7 +105,7 @@ class Equilibrium(Denoiser):
 
     def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[Tensor, Tensor, Record | None]:
         """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""
-        at_once = max(1, int(self._memory() // _copy_bytes(model, max(image.shape[-2:]))))
+        at_once = max(1, int(spare_memory(self.device, CPU_BYTES) // _copy_bytes(model, max(image.shape[-2:]))))
         mean, square = torch.zeros_like(image), torch.zeros_like(image)
         outputs = []
         for first in range(0, len(self.shifts), at_once):

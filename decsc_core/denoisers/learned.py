@@ -8,7 +8,7 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate
-from decsc_core.denoisers.device import pick_device
+from decsc_core.denoisers.device import pick_device, spare_memory
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.weights import Weights
 
@@ -67,5 +67,5 @@ class Learned(Denoiser):
 
 def largest_tile(bands: int, device: torch.device) -> int:
     """Side of the largest tile of so many bands, up to `TILE` pixels by steps of 32, that fits the memory."""
-    memory = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else CPU_BYTES
+    memory = spare_memory(device, CPU_BYTES)
     return next((side for side in range(TILE, 32, -32) if VOXEL_BYTES * side**2 * bands <= memory), 32)
