@@ -75,7 +75,7 @@ def code(*patterns):
     return sorted(str(path) for pattern in patterns for path in Path("decsc_core").glob(pattern))
 
 
-DATA = code("bands.py", "noise.py", "metrics.py", "scenes/*.py")
+DATA = code("bands.py", "checks.py", "noise.py", "metrics.py", "scenes/*.py")
 NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
