@@ -153,7 +153,7 @@ class MTSNMF(NoiseAware):
             before = objective
             fit = energy - (dictionary * cross).sum() + 0.5 * (dictionary @ dictionary.T * gram).sum()
             objective = float(fit + penalty * code.sum())
-            residuals.append(abs(before - objective) / objective)
+            residuals.append(abs(before - objective) / max(objective, 1e-20))
             converged = residuals[-1] < self.tolerance
             bar.update()
         return dictionary, code, Record(residuals, len(residuals), converged)

@@ -10,14 +10,20 @@ from decsc_core.bands import detail_level
 FEWEST_BANDS = 4
 """With fewer bands there is too little to predict a band from."""
 
+FEWEST_PIXELS = 65
+"""More than 8 x 8, to which some methods extend an image, with pixels that are there twice."""
+
+FEWEST_TO_SPARE = 8
+"""Pixels beyond the number of bands; with fewer nearly every band is predicted by chance."""
+
 
 def noise_level(cube: Tensor) -> Tensor:
     """Standard deviation of the noise in each band, in the unit of the cube.
 
     Each band is predicted from all others by linear regression over the pixels; what cannot be predicted is taken for
-    noise. Impulses and dead columns count as noise, and a nearly clean band is over-estimated by what the regression
-    cannot explain. With fewer than 4 bands, or no more pixels than bands, the finest wavelet details of each band
-    are used instead.
+    noise, its variance being the sum of squares over N - B + 1 of N pixels, for B - 1 weights are fitted. Impulses and dead
+    columns count as noise, and a nearly clean band is over-estimated by what the regression cannot explain. With fewer than
+    4 bands or 65 pixels, or hardly more pixels than bands, the finest wavelet details of each band are used instead.
 
     Parameters
     ----------
@@ -34,7 +40,7 @@ def noise_level(cube: Tensor) -> Tensor:
     height, width, bands = cube.shape
     data = cube.reshape(-1, bands).double()
     largest = data.abs().amax(0)
-    if bands < FEWEST_BANDS or len(data) <= bands:
+    if bands < FEWEST_BANDS or len(data) < max(FEWEST_PIXELS, bands + FEWEST_TO_SPARE):
         sigma = _from_details(cube)
     else:
         gram = data.T @ data
@@ -42,7 +48,7 @@ def noise_level(cube: Tensor) -> Tensor:
         inverse = torch.linalg.inv(gram + 1e-6 * torch.diag(largest.clamp(min=1e-30).square()))
         # Column i of the inverse, scaled, is band i minus its prediction from the others.
         residual = data @ (inverse / inverse.diagonal())
-        sigma = residual.square().mean(0).sqrt()
+        sigma = (residual.square().sum(0) / (len(data) - bands + 1)).sqrt()
     return torch.where(sigma > 1e-6 * largest, sigma, 0)
 
 

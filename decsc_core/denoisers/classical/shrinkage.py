@@ -18,7 +18,8 @@ def shrink_singular_values(matrices: Tensor, shrink: Callable[[Tensor], Tensor])
 
     With T = U diag(s) V^H the result is U diag(shrink(s)) V^H, found as T V diag(shrink(s) / s) V^H from the
     eigenvectors V of the Gram matrix T^H T, or likewise from T T^H where T has fewer rows than columns. Singular values
-    below sqrt(min(M, N) * machine epsilon) of the largest cannot be told from zero so, and become zero.
+    below sqrt(min(M, N) * machine epsilon) of the largest cannot be told from zero so, and become zero. In single precision
+    that would be half a per cent, which is much for a cube with little noise: the eigenvectors are found in double.
 
     Parameters
     ----------
@@ -33,11 +34,12 @@ def shrink_singular_values(matrices: Tensor, shrink: Callable[[Tensor], Tensor])
     """
     if matrices.shape[-2] < matrices.shape[-1]:
         return shrink_singular_values(matrices.mH, shrink).mH
-    eigenvalues, vectors = torch.linalg.eigh(matrices.mH @ matrices)
+    precise = matrices.to(torch.promote_types(matrices.dtype, torch.float64))
+    eigenvalues, vectors = torch.linalg.eigh(precise.mH @ precise)
     values = eigenvalues.clamp(min=0).sqrt()
     rounding = values.shape[-1] * torch.finfo(values.dtype).eps
     reliable = values > rounding**0.5 * values[..., -1:]
     factor = torch.where(reliable, shrink(values) / values, 0)
     used = (factor != 0).reshape(-1, factor.shape[-1]).any(0)
-    vectors, factor = vectors[..., used], factor[..., used]
+    vectors, factor = vectors[..., used].to(matrices.dtype), factor[..., used].to(matrices.dtype)
     return matrices @ (vectors * factor.unsqueeze(-2)) @ vectors.mH

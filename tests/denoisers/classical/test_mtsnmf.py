@@ -155,6 +155,13 @@ def test_noise_goes_down_with_and_without_the_level_given():
     assert mpsnr(clean, MTSNMF(**QUICK)(cube).cube) > mpsnr(clean, cube) + 8
 
 
+def test_an_image_of_one_patch_stays_finite():
+    """Its one atom fits it exactly, so that the objective is 0 up to rounding."""
+    for seed in range(4, 9):
+        cube = np.random.default_rng(seed).random((6, 6, 31))
+        assert np.isfinite(MTSNMF(sigma=30, device="cpu")(cube).cube).all()
+
+
 def test_whitening_helps_where_the_levels_differ():
     clean, sigma = smooth(32, 32, 8), np.array([0.01, 0.3, 0.02, 0.1, 0.02, 0.4, 0.05, 0.02])
     cube = noisy(32, 32, 8, sigma=sigma)

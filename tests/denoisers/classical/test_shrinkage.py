@@ -50,3 +50,13 @@ def test_singular_values_that_rounding_hides_become_zero():
     values = torch.linalg.svdvals(rank_1)
     torch.testing.assert_close(shrunk[0], rank_1 * (1 + 1 / values[0]), rtol=0, atol=1e-7)
     assert torch.equal(shrunk[1], torch.zeros_like(rank_1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_small_singular_values_survive_single_precision(dtype):
+    values = torch.tensor([1.0, 1e-3, 1e-4], dtype=torch.float64)
+    left, right = (torch.linalg.qr(gaussian((50, 3), torch.promote_types(dtype, torch.float64))).Q for _ in range(2))
+    matrix = (left * values) @ right.mH
+    shrunk = shrink_singular_values(matrix.to(dtype), lambda found: 0.9 * found)
+    assert shrunk.dtype == dtype
+    torch.testing.assert_close(torch.linalg.svdvals(shrunk)[:3].double(), 0.9 * values, rtol=5e-3, atol=0)
