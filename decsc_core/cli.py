@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from decsc_core import __version__, noise as noises
-from decsc_core.bands import single_valued
+from decsc_core.bands import blank, single_valued
 from decsc_core.console import (
     OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
     say, telling, write_json,
@@ -140,13 +140,15 @@ def denoise(
 
 
 def _tell_scene(source: Path, scene: Scene) -> None:
-    """Say on stderr how large a scene is, how many values it lacks and which bands, from 1, are dead."""
+    """Say on stderr how large a scene is, how many values it lacks, which bands, from 1, are dead, and how large areas of one spectrum are."""
     height, width, bands = scene.cube.shape
     missing = scene.missing()
     lacking = "" if missing is None else f", {missing.sum()} values without data"
-    single = np.flatnonzero(single_valued(scene.cube)) + 1
-    dead = f"; of a single value, left as they are: {', '.join(map(str, single))}" if single.size else ""
-    say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}{dead}")
+    single = single_valued(scene.cube)
+    dead = f"; of a single value, left as they are: {', '.join(map(str, np.flatnonzero(single) + 1))}" if single.any() else ""
+    areas = np.count_nonzero(blank(scene.cube[:, :, ~single]))
+    alike = f"; {areas} pixels in areas of one spectrum, left as they are" if areas else ""
+    say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}{dead}{alike}")
 
 
 def _tell_weights(denoiser: Denoiser) -> None:

@@ -88,7 +88,11 @@ def solve(f: Map, z0: Tensor, method: str = "anderson", *, rel_tol: float = 1e-3
     ------
     ValueError : an argument is out of range, z0 is not a finite floating (N, d), or f changes the shape.
     """
-    _check(z0, method, rel_tol, max_iter, memory, mixing, ridge, ridge_mode, stop)
+    check_options(method, rel_tol, max_iter, memory, mixing, ridge, ridge_mode, stop)
+    if z0.ndim != 2 or z0.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"z0 must be (N, d) of float32 or float64, got {tuple(z0.shape)} of {z0.dtype}")
+    if not z0.isfinite().all():
+        raise ValueError("z0 must be finite, it contains NaN or infinity")
     memory = min(memory, max_iter)
     if method == "anderson":
         next_point = _Anderson(z0, memory, mixing, ridge, ridge_mode == "relative")
@@ -189,7 +193,9 @@ def implicit(f: Map, z: Tensor, **adjoint: object) -> Tensor:
 
 
 def unrolled(f: Map, z0: Tensor, steps: int) -> Tensor:
-    """Apply f `steps` times to z0 (N, d) and let the gradient flow through all of it, z0 included."""
+    """Apply f `steps` times, at least once, to z0 (N, d) and let the gradient flow through all of it, z0 included."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     for _ in range(steps):
         z0 = f(z0)
     return z0
@@ -373,18 +379,14 @@ def _relative_residual(g: Tensor, fz: Tensor, stop: str) -> Tensor:
     return residual.nan_to_num(nan=torch.inf, posinf=torch.inf).expand(len(g))
 
 
-def _check(z0: Tensor, method: str, rel_tol: float, max_iter: int, memory: int, mixing: float, ridge: float,
-           ridge_mode: str, stop: str) -> None:
-    """Raise ValueError for the first argument of `solve` that is out of range."""
+def check_options(method: str, rel_tol: float, max_iter: int, memory: int, mixing: float, ridge: float, ridge_mode: str,
+                  stop: str) -> None:
+    """Raise ValueError for the first option of `solve` that is out of range."""
     for name, value, *allowed in (("method", method, "picard", "anderson", "broyden"),
                                   ("ridge_mode", ridge_mode, "relative", "absolute"),
                                   ("stop", stop, "sample", "batch")):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    if z0.ndim != 2 or z0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"z0 must be (N, d) of float32 or float64, got {tuple(z0.shape)} of {z0.dtype}")
-    if not z0.isfinite().all():
-        raise ValueError("z0 must be finite, it contains NaN or infinity")
     least = 3 if stop == "batch" else 1
     if max_iter < least:
         raise ValueError(f"max_iter must be at least {least} with stop={stop!r}, got {max_iter}")

@@ -299,6 +299,15 @@ def test_dead_bands_are_told_and_left_alone(decsc, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "out.npy")[:, :, [1, 4]], -9999, rtol=1e-4)
 
 
+def test_areas_without_data_are_told_and_left_alone(decsc, tmp_path):
+    cube = clean_cube(bands=6)
+    cube[:4, :5] = 0
+    np.save(tmp_path / "in.npy", cube)
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", "tv")
+    assert code == 0 and "6 bands; 20 pixels in areas of one spectrum, left as they are" in err
+    assert not np.load(tmp_path / "out.npy")[:4, :5].any()
+
+
 # noise and score
 
 

@@ -501,6 +501,11 @@ def test_unrolled_gradient_reaches_the_start():
     assert gradient.tolist() == [[81.0, 81.0]]
 
 
+def test_unrolling_takes_at_least_one_evaluation():
+    with pytest.raises(ValueError, match="^steps must be at least 1, got 0$"):
+        unrolled(lambda z: z, torch.ones(1, 2), 0)
+
+
 # --- torchdeq ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("method, theirs", [("picard", "fixed_point_iter"), ("anderson", "anderson"),

@@ -65,11 +65,17 @@ class Equilibrium(Denoiser):
             raise ValueError(f"tile={tile} must be at least 1 pixel")
         self.tile = tile or _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))
 
+    def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
+        """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
+        height, width, bands = shape
+        depth = self.weights.model.config.bands
+        return pieces((height, width, max(bands, depth)), self.tile, OVERLAP, depth)
+
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
-        bands, width = noisy.shape[2], model.config.bands
-        cube = reflect_bands(noisy, width)
-        jobs = pieces(cube.shape, self.tile, OVERLAP, width)
+        bands = noisy.shape[2]
+        cube = reflect_bands(noisy, model.config.bands)
+        jobs = self.tiles(noisy.shape)
         total, spread, weight = np.zeros_like(cube), np.zeros_like(cube), np.zeros_like(cube)
         records = []
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:

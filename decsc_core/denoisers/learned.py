@@ -49,16 +49,18 @@ class Learned(Denoiser):
             raise ValueError(f"tile={tile} must be at least 1 pixel")
         self.tile = tile
 
+    def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
+        """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
+        height, width, bands = shape
+        depth = self.weights.model.bands or bands
+        return pieces((height, width, max(bands, depth)), self.tile or largest_tile(depth, self.device), OVERLAP, depth)
+
     @torch.no_grad()
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
-        width = model.bands or noisy.shape[2]
-        cube = reflect_bands(noisy, width)
+        cube = reflect_bands(noisy, model.bands or noisy.shape[2])
         total, weight = np.zeros_like(cube), np.zeros_like(cube)
-        tile = self.tile or largest_tile(width, self.device)
-        for where, blend in tqdm(
-            pieces(cube.shape, tile, OVERLAP, width), desc=self.name, unit="tile", disable=not progress
-        ):
+        for where, blend in tqdm(self.tiles(noisy.shape), desc=self.name, unit="tile", disable=not progress):
             image = rearrange(torch.from_numpy(cube[where]), "h w b -> 1 b h w").to(self.device)
             total[where] += blend * rearrange(model(image)[0].cpu().numpy(), "b h w -> h w b")
             weight[where] += blend

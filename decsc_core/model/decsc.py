@@ -22,7 +22,7 @@ from decsc_core.model.vmamba import SS2D, VMambaPrior
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """How the fixed point is found; the fields are the arguments of `decsc_core.deq.solve`."""
+    """How the fixed point is found; the fields are the arguments of `decsc_core.deq.solve`, and a ValueError tells of those it refuses."""
 
     method: str = "anderson"
     rel_tol: float = 1e-3
@@ -32,6 +32,9 @@ class SolverConfig:
     ridge: float = 1e-4
     ridge_mode: str = "relative"
     stop: str = "sample"
+
+    def __post_init__(self) -> None:
+        deq.check_options(**asdict(self))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.denoisers.tiling import OVERLAP, pieces
 from decsc_core.model import DECSCConfig
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
@@ -171,12 +170,7 @@ def measure(
     row = {"method": method, "network": network, "seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
     if method not in LEARNED:
         return row
-    from decsc_core.denoisers.learned import largest_tile
-
-    model = denoiser.weights.model
-    config, width = model.config, model.bands or noisy.shape[2]
-    tile = denoiser.tile or largest_tile(width, denoiser.device)
-    parts = pieces((side, side, max(noisy.shape[2], width)), tile, OVERLAP, width)
+    config, parts = denoiser.weights.model.config, denoiser.tiles(noisy.shape)
     passes = [1] * len(parts)
     if isinstance(config, DECSCConfig):
         if estimate.record is None:
@@ -185,8 +179,8 @@ def measure(
         passes = [record.iterations + final for record in estimate.record]
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
         row |= {name: row[name] * config.shifts / timed for name in ("seconds", "cpu_seconds")}
-    rows, *_ = parts[0][0]
-    counts = [gmacs(config, rows.stop - rows.start, bands=width, evaluations=count) for count in passes]
+    rows, _, bands = parts[0][0]
+    counts = [gmacs(config, rows.stop - rows.start, bands=bands.stop - bands.start, evaluations=count) for count in passes]
     return row | {"parameters": denoiser.params, "gmacs": sum(counts)}
 
 

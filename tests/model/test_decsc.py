@@ -526,6 +526,8 @@ def test_the_paper_preset_is_the_released_network():
     ({"misfit": -0.1}, "misfit=-0.1 must be at least 0"),
     ({"phantom": ()}, "phantom=() must hold at least one damping"),
     ({"phantom": (1.0, 0.0)}, "phantom=(1.0, 0.0) must hold at least one damping"),
+    ({"solver": {"max_iter": 0}}, "max_iter must be at least 1 with stop='sample', got 0"),
+    ({"solver": {"method": "newton"}}, "method must be one of picard, anderson, broyden, got 'newton'"),
 ])
 def test_impossible_configurations_are_refused_in_one_line(changes, message):
     with pytest.raises(ValueError) as error:
