@@ -315,8 +315,8 @@ def test_bands(tab, cubes):
 
     bands.press("Row", "ArrowRight", [*pictures, plot], row=pixel[0] + 1)
     bands.press("Column", "ArrowLeft", [*pictures, plot], column=pixel[1] - 1)
-    bands.press("Zoom rows", "PageUp", pictures)
-    bands.press("Zoom rows", "ArrowLeft", pictures, number=1, rows=f"{bands.fact('rows').split()[0]} {SIDE - 1}")
+    bands.press("Zoom rows", "PageUp", pictures, rows=f"5 {SIDE}")
+    bands.press("Zoom rows", "ArrowLeft", pictures, number=1, rows=f"5 {SIDE - 1}")
     bands.press("Zoom columns", "ArrowLeft", pictures, number=1, columns=f"0 {SIDE - 1}")
     window = bands.fact("rows"), bands.fact("columns")
     bands.press("Band", "ArrowLeft", [*pictures, plot], band=middle - 1)
