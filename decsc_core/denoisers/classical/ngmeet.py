@@ -53,7 +53,7 @@ class NGMeet(NoiseAware):
     its entries sum to a positive number.
 
     Time O(n p^2 k K min(K, p^2 k)) an iteration for n = H W / step^2 groups of K patches of side p; memory for about 8
-    cubes, n K corners of patches and 6 times 64 MB of patches.
+    cubes, n K corners of patches and 7 times 64 MB of patches.
 
     Parameters
     ----------

@@ -34,8 +34,7 @@ def shrink_singular_values(matrices: Tensor, shrink: Callable[[Tensor], Tensor])
     """
     if matrices.shape[-2] < matrices.shape[-1]:
         return shrink_singular_values(matrices.mH, shrink).mH
-    precise = matrices.to(torch.promote_types(matrices.dtype, torch.float64))
-    eigenvalues, vectors = torch.linalg.eigh(precise.mH @ precise)
+    eigenvalues, vectors = torch.linalg.eigh(_gram(matrices))
     values = eigenvalues.clamp(min=0).sqrt()
     rounding = values.shape[-1] * torch.finfo(values.dtype).eps
     reliable = values > rounding**0.5 * values[..., -1:]
@@ -43,3 +42,9 @@ def shrink_singular_values(matrices: Tensor, shrink: Callable[[Tensor], Tensor])
     used = (factor != 0).reshape(-1, factor.shape[-1]).any(0)
     vectors, factor = vectors[..., used].to(matrices.dtype), factor[..., used].to(matrices.dtype)
     return matrices @ (vectors * factor.unsqueeze(-2)) @ vectors.mH
+
+
+def _gram(matrices: Tensor) -> Tensor:
+    """T^H T in double precision."""
+    precise = matrices.to(torch.promote_types(matrices.dtype, torch.float64))
+    return precise.mH @ precise
