@@ -58,7 +58,7 @@ case "${1:-}" in
         environment
         exec python -m jupyter lab notebooks/11_explore.ipynb "$@" ;;
     help | --help | -h)
-        sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0"
+        sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p;}' "$0"
         exit ;;
 esac
 
@@ -77,7 +77,7 @@ while [[ $# -gt 0 ]]; do
         *) rest+=("$1"); shift ;;
     esac
 done
-[[ -f "config/$profile.yaml" ]] || fail "no profile '$profile'; there are: $(cd config && ls *.yaml | sed 's/\.yaml//' | paste -sd' ')"
+[[ -f "config/$profile.yaml" ]] || fail "no profile '$profile'; there are: $(cd config && ls *.yaml | sed 's/\.yaml//' | paste -sd' ' -)"
 environment
 # Snakemake looks for work again after this span for every job that has ended, the default second even while all wait, and at the end waits for the last one.
 cores+=(--max-jobs-per-timespan 1000/10s)

@@ -4,7 +4,7 @@
 
 The training of the package itself on embedded scenes, on a GPU where there is one, else on one thread of a CPU; the first
 third of the steps is not counted. On a GPU, training replays launches that were recorded once, but DECSC's, whose solver
-decides on its way how far it goes: the others are measured without that, too.
+decides on its way how far it goes, and HSDT's, which draws at every step: the others are measured without that, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rate(method: str, size: str, batch: int, steps: int, replay: bool) -> float:
 def measure(method: str, size: str, batch: int, steps: int) -> dict:
     """One row of the table; every rate comes from a process of its own."""
     ways = {"launched one by one [patches/s]": False}
-    if torch.cuda.is_available() and method not in PRIORS:
+    if torch.cuda.is_available() and method not in (*PRIORS, "hsdt"):
         ways["replayed [patches/s]"] = True
     row = {"method": label(method), "preset": size, "patches a step": batch}
     for name, replay in ways.items():

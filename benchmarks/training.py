@@ -202,6 +202,9 @@ def main() -> None:
     asked = parser.parse_args()
     if wrong := [str(path) for path in asked.out if path.suffix not in (".json", ".md")]:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")
+    most = min(preset(name).stride ** 2 for name in {asked.preset} | (set() if asked.quick else {"tiny"}))
+    if max(asked.shifts) > most:
+        parser.error(f"--shifts {max(asked.shifts)}: there are {most} copies at most" + ("" if asked.quick else "; the tiny network is trained, too, but with --quick"))
 
     try:
         tables = {"cost": costs(asked)}

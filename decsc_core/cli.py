@@ -126,7 +126,7 @@ def denoise(
     _tell_scene(source, scene)
     _tell_weights(denoiser)
     started = time.perf_counter()
-    with blaming(str(source)):
+    with blaming(str(source)), telling():
         estimate = denoiser(scene.cube, progress=sys.stderr.isatty())
     seconds = time.perf_counter() - started
     _tell_convergence(estimate)
@@ -357,16 +357,18 @@ def _network(file: Path, method: str) -> Any:
 
 
 def _bands(dataset: str, patch: int) -> int:
-    """The number of bands for a network, by the first scenes of a data set's training and validation split."""
+    """The number of bands for a network, by the scenes of a data set's training and validation split; of those of others than `own` the first tell."""
     from decsc_core.scenes import load_scene, scene_names
     from decsc_core.weights import CAMERA_BANDS
 
-    shapes = [load_scene(dataset, scene_names(dataset, split)[0]).cube.shape for split in ("train", "validation")]
-    (height, width, bands), (*_, others) = shapes
+    names = [name for split in ("train", "validation") for name in scene_names(dataset, split)[: None if dataset == "own" else 1]]
+    shapes = [load_scene(dataset, name).cube.shape for name in names]
+    height, width, _ = shapes[0]
     if min(height, width) < patch:
         what = f"a scene of {dataset} is {height} x {width} pixels"
         raise Refused(f"--dataset: {what}; training takes patches of {patch} x {patch}")
-    return bands if bands == others else min(bands, others, CAMERA_BANDS)
+    bands = {shape[2] for shape in shapes}
+    return bands.pop() if len(bands) == 1 else min(*bands, CAMERA_BANDS)
 
 
 @app.command()

@@ -155,9 +155,10 @@ def check_file_target(path: Path, *others: Path) -> None:
 
 def check_folder_target(path: Path) -> None:
     """Refuse a path that cannot become a folder with files in it."""
-    there = next(place for place in (path, *path.resolve().parents) if place.exists())
-    if not there.is_dir():
-        raise Refused(f"{path}: the place of this folder is taken by the file {there}; choose another name")
+    with blaming(str(path)):
+        there = next(place for place in (path, *path.resolve().parents) if place.exists())
+        if not there.is_dir():
+            raise Refused(f"{path}: the place of this folder is taken by the file {there}; choose another name")
     _try_to_write(there, path)
 
 

@@ -105,6 +105,12 @@ def test_a_step_beside_the_releases(tmp_path):
     assert one["CPU [s]"] < all_copies["CPU [s]"] < release["CPU [s]"]
 
 
+def test_more_copies_than_there_are_is_told_before_the_work():
+    for asked, most in (((*TINY, "--quick", "--shifts", "1", "10"), 9), (("training.py", "--shifts", "12"), 9)):
+        done = command(*asked)
+        assert done.returncode == 2 and f"there are {most} copies at most" in done.stderr and not done.stdout
+
+
 @pytest.mark.slow
 def test_what_is_learned_beside_the_releases(tmp_path):
     out = tmp_path / "table.json"

@@ -308,6 +308,15 @@ def test_areas_without_data_are_told_and_left_alone(decsc, tmp_path):
     assert not np.load(tmp_path / "out.npy")[:4, :5].any()
 
 
+def test_what_a_denoiser_warns_of_is_one_line(decsc, tmp_path):
+    cube = np.zeros((64, 64, 6), np.float32)
+    cube[:, 4:] = np.random.default_rng(0).uniform(0.2, 0.36, (64, 60, 6))
+    np.save(tmp_path / "in.npy", cube)
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", "tv")
+    assert code == 0 and all(line.startswith("decsc: ") for line in err.splitlines()), err
+    assert "the cube is dark or flat" in err
+
+
 # noise and score
 
 
@@ -610,6 +619,7 @@ MISTAKES = {
         (*TRAIN, "--steps", 1, "--dataset", "eo1"), ["--dataset: eo1 has no scenes for 'train'"],
     ),
     "training folder is a file": (("train", "--out", "text.txt", "--steps", 1), ["text.txt: ", "taken by the file"]),
+    "training folder with too long a name": (("train", "--out", 300 * "n", "--steps", 1), [f"{300 * 'n'}: ", "too long"]),
     "unknown data set to list": (("data", "bogus"), ["bogus: there is no such data set", "photos, cave"]),
 }
 
@@ -719,7 +729,7 @@ def test_a_network_is_trained_and_tuned_on_ones_own_scenes(decsc, tmp_path, monk
     monkeypatch.setenv("DECSC_DATA", str(tmp_path))
     code, _, err = decsc(*TRAIN, "--steps", 1, "--dataset", "own")
     assert code == 2 and "put clean images, in any format that decsc denoise reads, into own/train/" in err
-    for place, count in (("train/a.hdr", 40), ("train/b.tif", 33), ("validation/c.mat", 37)):
+    for place, count in (("train/a.hdr", 40), ("train/b.tif", 33), ("validation/c.mat", 40)):
         (tmp_path / "own" / place).parent.mkdir(parents=True, exist_ok=True)
         write(Scene(clean_cube(48, 56, count), "x"), tmp_path / "own" / place)
     code, _, err = decsc(*TRAIN, "--steps", 1, "--batch", 1, "--dataset", "own")

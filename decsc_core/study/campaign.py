@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
@@ -24,7 +25,7 @@ from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.scenes import DATASETS
 from decsc_core.study.provenance import device
-from decsc_core.study.train import RECIPES, TrainConfig, train, unlike
+from decsc_core.study.train import RECIPES, TrainConfig, claim, train, unlike
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
 _NUMBERS = {field.name for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")} | {"patches"}
@@ -104,15 +105,17 @@ def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool =
 
     Raises
     ------
-    ValueError, RuntimeError
-        As `decsc_core.study.train.train`.
+    ValueError, RuntimeError, FileExistsError
+        As `decsc_core.study.train.train`; a run that another process is training is not set aside.
     """
     for name, config in runs.items():
         place = Path(folder) / name
         if os.environ.get("RANK", "0") == "0" and (what := unlike(place, config)):  # of several processes the first
             aside = next(path for number in count(1) if not (path := place.with_name(f"{name}.old-{number}")).exists())
-            print(f"{place}: holds a run {what}; set aside as {aside.name}", file=sys.stderr)
-            place.rename(aside)
+            with ExitStack() as held:
+                claim(place, held)
+                print(f"{place}: holds a run {what}; set aside as {aside.name}", file=sys.stderr)
+                place.rename(aside)
         train(config, place, resume=True, progress=progress)
 
 

@@ -272,8 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))
     try:
+        Path(options["folder"]).mkdir(parents=True, exist_ok=True)
         rows = score_rows(**options)
-    except ValueError as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"evaluate: {error}")
     if others := sorted(set(rows["code"]) - {code_version()}):
         name = f"{options['dataset']}-{options['case']}-{options['method']}.csv"

@@ -373,7 +373,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()} if config.kept else {}
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder, after)
+        claim(folder, after)
         remove_leftovers(folder)
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
         write_text(folder / "config.json", json.dumps(config.to_json() | began, indent=1))
@@ -451,7 +451,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     return done
 
 
-def _claim(folder: Path, after: ExitStack) -> None:
+def claim(folder: Path, after: ExitStack) -> None:
     """Keep other trainings out of a folder; a process that is killed lets go of it."""
     held = os.open(folder, os.O_RDONLY)
     after.callback(os.close, held)

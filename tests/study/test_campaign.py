@@ -85,6 +85,23 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
     assert (after["state"] == "finished").all() and (after["validation"] > 5).all() and (after["residual"] < 1).all()
 
 
+def test_a_run_that_another_process_trains_is_not_set_aside(file, tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    runs = campaign.read(file, folder)
+    patch_batch = training.patch_batch
+
+    def edit_meanwhile(*given):
+        file.write_text(RUNS.replace("preset: tiny, patches", "preset: tiny, seed: 7, patches"))
+        with pytest.raises(FileExistsError, match="first: another training is running there; wait for it, or choose another folder"):
+            campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+        return patch_batch(*given)
+
+    monkeypatch.setattr(training, "patch_batch", edit_meanwhile)
+    campaign.carry_out({"first": runs["first"]}, folder, progress=False)
+    assert [path.name for path in folder.iterdir()] == ["first"]
+    assert weights.load(folder / "first" / "weights.safetensors").story["training"]["seed"] == 0
+
+
 def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_path, capsys):
     """What was there is set aside, and told."""
     folder = tmp_path / "runs"

@@ -227,6 +227,14 @@ def test_as_a_program(tmp_path):
     assert missing.stderr.startswith("evaluate: CAVE") and missing.stderr.count("\n") == 1
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, scenes, halving):
+    (tmp_path / "taken").write_text("")
+    words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path / "taken")]
+    with pytest.raises(SystemExit, match="^evaluate: .*taken'$"):
+        evaluate.main(words)
+    assert not halving
+
+
 def test_rows_that_other_code_computed_are_kept_and_told(tmp_path, scenes, halving, monkeypatch, capsys):
     words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path)]
     for version, told in (("before", ""), ("before", ""), ("after", "photos-corr-decsc.csv: kept, computed by code before; remove it to compute it anew")):
