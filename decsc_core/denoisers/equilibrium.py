@@ -67,9 +67,7 @@ class Equilibrium(Denoiser):
 
     def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
-        height, width, bands = shape
-        depth = self.weights.model.config.bands
-        return pieces((height, width, max(bands, depth)), self.tile, OVERLAP, depth)
+        return pieces(shape, self.tile, OVERLAP, self.weights.model.config.bands)
 
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)

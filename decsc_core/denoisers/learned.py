@@ -51,9 +51,8 @@ class Learned(Denoiser):
 
     def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
-        height, width, bands = shape
-        depth = self.weights.model.bands or bands
-        return pieces((height, width, max(bands, depth)), self.tile or largest_tile(depth, self.device), OVERLAP, depth)
+        bands = self.weights.model.bands or shape[2]
+        return pieces(shape, self.tile or largest_tile(bands, self.device), OVERLAP, bands)
 
     @torch.no_grad()
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:

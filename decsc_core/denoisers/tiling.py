@@ -37,13 +37,13 @@ def pieces(
 ) -> list[tuple[tuple[slice, ...], np.ndarray]]:
     """Tiles blended over `overlap` pixels, as few of at most tile x tile pixels as cover the image, and as small as they may be.
 
-    With bands to spare, each tile is cut into half-overlapping windows of `bands` bands. Returns where each piece of a cube
-    of `shape` (H, W, B >= `bands`) lies, and its weights (h, w, 1).
+    With bands to spare, each tile is cut into half-overlapping windows of `bands` bands; with too few, it is the one that
+    `reflect_bands` extends the cube to. Returns where each piece of a cube of `shape` (H, W, B) lies, and its weights (h, w, 1).
     """
     overlap = min(overlap, tile // 4)
     (tops, height), (lefts, width) = (_cover(length, tile, overlap) for length in shape[:2])
     blend = ramp(height, overlap)[:, None, None] * ramp(width, overlap)[None, :, None]
-    corners = product(tops, lefts, starts(shape[2], bands, max(bands // 2, 1)))
+    corners = product(tops, lefts, starts(max(shape[2], bands), bands, max(bands // 2, 1)))
     return [
         (np.s_[top : top + height, left : left + width, first : first + bands], blend) for top, left, first in corners
     ]

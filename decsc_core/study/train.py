@@ -452,7 +452,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
 
 
 def claim(folder: Path, after: ExitStack) -> None:
-    """Keep other trainings out of a folder; a process that is killed lets go of it."""
+    """Keep other trainings out of a folder, or raise FileExistsError if one is there; a process that is killed lets go of it."""
     held = os.open(folder, os.O_RDONLY)
     after.callback(os.close, held)
     try:
