@@ -256,6 +256,7 @@ def training(method: str, size: str = "paper", **fields) -> TrainConfig:
 class _Progress:
     """What a checkpoint holds beside model and optimiser."""
 
+    data: dict[str, dict[str, str]]
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -347,8 +348,8 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     Raises
     ------
     FileExistsError
-        If `folder` holds a run and `resume` is False, or one with another configuration or from other weights to start from, or
-        files of no run; if another process trains there.
+        If `folder` holds a run and `resume` is False, or one with another configuration, on other scenes or from other weights
+        to start from, or files of no run; if another process trains there.
     ValueError
         If the batch cannot be shared by the devices, a scene has too few pixels or other bands than the network, or the
         weights to start from, or the checkpoint, cannot be used.
@@ -385,13 +386,16 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if fabric.device.type == "cuda" and fabric.world_size == 1 and config.precision == "32-true" and not isinstance(model, (DECSC, HSDT)):
         bands = min(config.bands, scenes[0].cube.shape[2])
         _record_launches(model, torch.zeros(config.batch, bands, config.patch, config.patch, device=fabric.device))
-    state, at = {"model": module, "optimizer": optimizer}, _Progress()
+    data = {split: {scene.name: scene.sha256() for scene in part} for split, part in (("train", scenes), ("validation", validation_scenes))}
+    state, at = {"model": module, "optimizer": optimizer}, _Progress(data)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         try:
-            at = _Progress(**fabric.load(checkpoint, state)["progress"])
+            at = _Progress(**{"data": data} | fabric.load(checkpoint, state)["progress"])  # earlier ones do not tell of their data
         except Exception as error:  # whatever torch and pickle raise
             raise ValueError(f"{checkpoint}: cannot be read ({type(error).__name__}); it is damaged, remove it to begin anew") from error
+        if what := _changed(at.data, data):
+            raise FileExistsError(f"{folder}: holds a run on other scenes ({what}); choose another folder")
     log = _Log(folder / "log.jsonl", at.step) if fabric.is_global_zero else None
 
     total = config.steps or round(config.minutes * 60)
@@ -444,9 +448,8 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         _pull_back(model, before, config.kept)
         at.best = validate(model.eval(), pairs, fabric.device)["psnr"]
     if fabric.is_global_zero:
-        data = {"train": scenes, "validation": validation_scenes}
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else str(fabric.device)
-        story = _story(config, data, at, {**code, "device": device})
+        story = _story(config, at, {**code, "device": device})
         weights.save(model, done, story | ({"ancestor": ancestor} if ancestor else {}))
     return done
 
@@ -553,6 +556,16 @@ def unlike(folder: Path, config: TrainConfig) -> str:
     return ""
 
 
+def _changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]]) -> str:
+    """The first scene in which the data of a checkpoint differ from those there are, and how; empty if none."""
+    for split in data:
+        for scene in dict.fromkeys([*before[split], *data[split]]):
+            if before[split].get(scene) != data[split].get(scene):
+                how = "is gone" if scene not in data[split] else "has changed" if scene in before[split] else "is new"
+                return f"{scene} of its {split} split {how}"
+    return ""
+
+
 class _Mixed(MixedPrecision):
     """Mixed precision inside the network only: the noisy image, whose noise levels are read off it, stays as it is."""
 
@@ -578,12 +591,12 @@ def _fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def _story(config: TrainConfig, data: dict[str, list[Scene]], at: _Progress, code: dict) -> dict:
+def _story(config: TrainConfig, at: _Progress, code: dict) -> dict:
     """What the weights file tells about its training."""
     start = {"start": config.start and Path(config.start).name}  # folders are no part of the story; `ancestor` has its hash
     return {
         "training": config.to_json() | start,
-        "data": {split: {scene.name: scene.sha256() for scene in scenes} for split, scenes in data.items()},
+        "data": at.data,
         "steps": at.step,
         "patches": at.step * config.batch,
         "seconds": round(at.seconds, 1),

@@ -636,6 +636,26 @@ def test_a_run_goes_on_only_with_the_weights_that_it_began_from(tmp_path, finish
     assert train(made, folder, resume=True, progress=False) == done.path, "a finished run needs its start no more"
 
 
+@pytest.mark.parametrize("split, others, what", [
+    ("train", [SCENES["train"][0], smooth_scene("dunes", 24, 18, 5)], "dunes of its train split has changed"),
+    ("train", SCENES["train"][:1], "dunes of its train split is gone"),
+    ("validation", [*SCENES["validation"], smooth_scene("lake", 18, 20, 4)], "lake of its validation split is new"),
+])
+def test_a_run_goes_on_only_with_the_scenes_that_it_began_with(split, others, what, tmp_path, finished, scenes, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 3)
+        train(config(), folder, progress=False)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patched, pytest.raises(FileExistsError) as error:
+        patched.setitem(scenes, split, others)
+        train(config(), folder, resume=True, progress=False)
+    assert str(error.value) == f"{folder}: holds a run on other scenes ({what}); choose another folder"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    train(config(), folder, resume=True, progress=False)
+    assert_same_run(folder, finished)
+
+
 def test_a_run_is_the_same_wherever_the_weights_lie_that_it_began_from(tmp_path, finished):
     start, other = (shutil.copy(finished / "weights.safetensors", tmp_path / name) for name in ("a.safetensors", "b.safetensors"))
     done = train(config(start=str(start)), tmp_path / "run", progress=False)
@@ -727,6 +747,18 @@ def test_a_run_from_before_a_field_came_is_resumed(tmp_path, finished):
         (folder / "config.json").write_text(json.dumps(spoilt))
         with pytest.raises(FileExistsError, match="holds a run with another configuration"):
             train(own, folder, resume=True)
+
+
+def test_a_checkpoint_from_before_it_told_of_its_scenes_is_resumed(tmp_path, finished, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 3)
+        train(config(), folder, progress=False)
+    told = torch.load(folder / "checkpoint.pt", weights_only=False)
+    del told["progress"]["data"]
+    torch.save(told, folder / "checkpoint.pt")
+    train(config(), folder, resume=True, progress=False)
+    assert_same_run(folder, finished)
 
 
 def test_mixed_precision_leaves_the_noisy_image_as_it_is(tmp_path, monkeypatch):
