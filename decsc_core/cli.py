@@ -417,6 +417,8 @@ def data(
 
     if name is not None and name not in DATASETS:
         raise Refused(f"{name}: there is no such data set; there are {', '.join(DATASETS)}")
+    with blaming("DECSC_DATA"):
+        told = [dataset_lines(entry, details=name is not None) for entry in (DATASETS.values() if name is None else [DATASETS[name]])]
     typer.echo(f"looked for in {root()} (the environment variable DECSC_DATA)")
-    for entry in DATASETS.values() if name is None else [DATASETS[name]]:
-        typer.echo("\n" + "\n".join(dataset_lines(entry, details=name is not None)))
+    for lines in told:
+        typer.echo("\n" + "\n".join(lines))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rasterio.crs import CRS
 
-from decsc_core.scenes import Dataset, Scene, SceneError, scene_names
+from decsc_core.scenes import Dataset, MissingData, Scene, scenes_by_split
 from decsc_core.scenes.files import EXTENSIONS
 from decsc_core.scenes.sources import HOUSTON_STEMS, SPLITS, root
 
@@ -31,8 +31,16 @@ def scene_summary(scene: Scene) -> dict:
 
 
 def dataset_lines(entry: Dataset, details: bool) -> list[str]:
-    """Lines about one data set: scenes here, how to get them, terms; with `details` all there is to say."""
-    splits = {split: _scenes(entry, split) for split in entry.splits or SPLITS}
+    """Lines about one data set: scenes here, how to get them, terms; with `details` all there is to say.
+
+    Raises
+    ------
+    SceneError
+        If files found share a name.
+    OSError
+        If the folder of the data sets cannot be looked into.
+    """
+    splits = _scenes(entry)
     counts = ", ".join(f"{split} {sum(here.values())}/{len(here)}" for split, here in splits.items())
     lines = [f"{entry.name}: {entry.title}", f"  scenes here: {counts}"]
     if details and entry.stand_in:
@@ -47,12 +55,13 @@ def dataset_lines(entry: Dataset, details: bool) -> list[str]:
     return lines
 
 
-def _scenes(entry: Dataset, split: str) -> dict[str, bool]:
-    """The scenes of a split and whether they are here; none where files give the names and there are none."""
+def _scenes(entry: Dataset) -> dict[str, dict[str, bool]]:
+    """The scenes by split and whether they are here; none where files give the names and there are none."""
     try:
-        return {scene: is_here(entry, scene) for scene in scene_names(entry.name, split)}
-    except SceneError:
-        return {}
+        names = scenes_by_split(entry.name)
+    except MissingData:
+        names = dict.fromkeys(SPLITS, ())
+    return {split: {scene: is_here(entry, scene) for scene in scenes} for split, scenes in names.items()}
 
 
 def is_here(entry: Dataset, scene: str) -> bool:

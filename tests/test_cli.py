@@ -483,6 +483,18 @@ def test_data_counts_what_is_here(decsc, tmp_path, monkeypatch):
     assert any(line.startswith("  stands in for Houston 2018") for line in lines)
 
 
+def test_data_says_why_it_cannot_tell_what_is_here(decsc, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    for place in ("own/train/a.npy", "own/test/a.tif"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    clash = f"{tmp_path}/own/test/a.tif: {tmp_path}/own/train/a.npy has the same name; give each scene a name of its own"
+    assert decsc("data", "own") == (2, "", f"decsc: DECSC_DATA: {clash}\n")
+    monkeypatch.setenv("DECSC_DATA", "/" + 300 * "a")
+    code, out, err = decsc("data")
+    assert (code, out) == (2, "") and err.startswith("decsc: DECSC_DATA: ") and "File name too long" in err
+
+
 @pytest.mark.parametrize("dataset, scene, file", [
     ("cave", "beads", "cave/cave_beads.npz"),
     ("cave", "beads", "beads_ms/"),
