@@ -32,6 +32,7 @@ from decsc_core.scenes import photos
 from decsc_core.study.complexity import fastest, peak_memory, worker
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
+SIDES = (64, 128, 256)
 MODEL_DRIVEN = tuple(name for name, method in METHODS.items() if method.kind == "model-driven")
 ORIGINALS = {
     "bm4d": "bm4d_legacy_mean", "mtsnmf": "mtsnmf", "llrt": "llrt", "ngmeet": "ngmeet", "lrmr": "lrmr_B",
@@ -159,7 +160,7 @@ def beside_the_originals(recorded: Recorded, asked: argparse.Namespace) -> list[
 def over_sizes(asked: argparse.Namespace) -> list[dict]:
     """One row a method and side, with the power of the number of pixels by which the CPU time grew from the last."""
     scene = photos.build("astronaut").cube
-    rows, pairs = [], {side: photo(scene, side) for side in sorted(set(asked.sides))}
+    rows, pairs = [], {side: photo(scene, side) for side in sorted(set(asked.sides or SIDES))}
     for method in importable(asked.methods):
         before = None
         for side, pair in pairs.items():
@@ -219,13 +220,17 @@ def main() -> None:
     what.add_argument("--options", action="store_true", help="what the documented options gain")
     parser.add_argument("--methods", nargs="+", choices=MODEL_DRIVEN, default=MODEL_DRIVEN)
     parser.add_argument("--cubes", nargs="+", choices=CUBES, help="recorded cubes; default a_gauss, --options: all")
-    parser.add_argument("--sides", nargs="+", type=count, default=(64, 128, 256), help="of the images of --sizes")
+    parser.add_argument("--sides", nargs="+", type=count, help="of the images of --sizes; default 64 128 256")
     parser.add_argument("--repeats", type=count, default=3)
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the table: .json or .md")
     asked = parser.parse_args()
     if wrong := [str(path) for path in asked.out if path.suffix not in (".json", ".md")]:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")
+    if asked.sizes and asked.cubes:
+        parser.error("--cubes: --sizes takes an embedded scene, no recorded cubes")
+    if asked.sides and not asked.sizes:
+        parser.error("--sides: only --sizes takes it; the recorded cubes have a size of their own")
 
     if asked.sizes:
         rows = over_sizes(asked)

@@ -154,10 +154,10 @@ def costs(asked: argparse.Namespace) -> pd.DataFrame:
 def trainings(asked: argparse.Namespace) -> pd.DataFrame:
     """A row a seed, loop and number of patches."""
     rows = []
-    for seed in asked.seeds:
+    for seed in asked.seeds or (0, 1):
         for shifts in (RELEASE, *asked.shifts):
             with worker(1) as process:
-                rows += process.submit(learn, shifts, asked.dataset, asked.patches, seed).result()
+                rows += process.submit(learn, shifts, asked.dataset, asked.patches or 240, seed).result()
             print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
@@ -195,13 +195,15 @@ def main() -> None:
     parser.add_argument("--patch", type=count, default=64, help="side of the patches whose cost is measured [pixel]")
     parser.add_argument("--shifts", nargs="+", type=count, default=(1, 3, 6), help="copies of the package's loop")
     parser.add_argument("--steps", type=count, default=8, help="of the package's loop whose mean cost is measured")
-    parser.add_argument("--patches", type=count, default=240, help="of each training whose MPSNR is compared")
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1), help="of these trainings")
+    parser.add_argument("--patches", type=count, help="of each training whose MPSNR is compared; default 240")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of these trainings; default 0 1")
     parser.add_argument("--dataset", choices=DATASETS, default="photos")
     parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the tables: .json or .md")
     asked = parser.parse_args()
     if wrong := [str(path) for path in asked.out if path.suffix not in (".json", ".md")]:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")
+    if asked.quick and (asked.patches or asked.seeds):
+        parser.error("--patches, --seeds: are of the trainings that --quick leaves out")
     most = min(preset(name).stride ** 2 for name in {asked.preset} | (set() if asked.quick else {"tiny"}))
     if max(asked.shifts) > most:
         parser.error(f"--shifts {max(asked.shifts)}: there are {most} copies at most" + ("" if asked.quick else "; the tiny network is trained, too, but with --quick"))

@@ -185,3 +185,16 @@ def test_networks_with_nothing_to_measure_are_refused(option, monkeypatch, capsy
 def test_trainings_with_nothing_to_count_are_refused(option):
     done = command("throughput.py", *option)
     assert done.returncode == 2 and "--batch must be at least 1 and --steps at least 4" in done.stderr
+
+
+@pytest.mark.parametrize("script, options, message", [
+    ("model_driven.py", ("--sizes", "--cubes", "a_gauss"), "--cubes: --sizes takes an embedded scene, no recorded cubes"),
+    ("model_driven.py", ("--sides", "32"), "--sides: only --sizes takes it"),
+    ("training.py", ("--quick", "--seeds", "0"), "--patches, --seeds: are of the trainings that --quick leaves out"),
+])
+def test_options_of_another_measurement_are_refused(script, options, message, monkeypatch, capsys):
+    main = runpy.run_path(str(SCRIPTS / script))["main"]
+    monkeypatch.setattr(sys, "argv", [script, *options])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{script}: error: {message}" in capsys.readouterr().err
