@@ -270,6 +270,8 @@ def test_scenes_of_other_bands_are_seen_in_windows(tmp_path, network, bands, win
     point = FixedPointExplorer(bench)
     assert [first for _, first in point.window.options] == windows
     assert (point.window.layout.display == "none") == (len(windows) == 1)
+    seen = "over the scene" if len(windows) == 1 else f"over the bands 1 to {BANDS}, the first window"
+    assert seen in DictionaryExplorer(bench).facts.value
 
 
 def test_a_scene_of_many_bands_is_seen_by_the_network_for_them(tmp_path):
@@ -403,6 +405,7 @@ def test_the_fixed_point_shows_the_iterate_and_its_parts(bench):
     assert "white = +" in explorer.panels[3].caption.value
     explorer.iterate.value = 0
     assert explorer.panels[3].caption.value == "<b>Update</b>, no step yet"
+    assert explorer.panels[3].picture.title == "Update, no step yet"
     explorer.iterate.value = 1
     assert "white = +" in explorer.panels[3].caption.value
 
@@ -496,12 +499,49 @@ def test_methods_are_swiped_and_scored(bench):
 def test_an_interrupted_method_leaves_the_menus_at_what_is_shown(bench, monkeypatch):
     explorer = MethodExplorer(bench, "noisy", "tv")
 
-    def interrupted(method):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(bench, "_denoiser", interrupted)
     explorer.right.value = "wavelet"
     assert "interrupted" in bench.status.value and told(explorer)["right"] == explorer.right.value == "tv"
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_solve_leaves_the_controls_at_what_is_shown(bench, monkeypatch):
+    explorer = FixedPointExplorer(bench)
+    before = told(explorer)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "trace", interrupted)
+        explorer.solver.value, explorer.tolerance.value = "picard", 0.1
+    assert "interrupted" in bench.status.value and told(explorer) == before
+    assert (explorer.solver.value, explorer.tolerance.value) == ("anderson", 1e-3)
+    explorer.solver.value = "picard"
+    assert told(explorer)["solver"] == "picard" and not bench.status.value
+
+
+@pytest.mark.parametrize("explorer_of, computes, move", [
+    (FixedPointExplorer, "trace", lambda explorer: setattr(explorer.iterate, "value", 1)),
+    (FixedPointExplorer, "trace", lambda explorer: setattr(explorer.solver, "value", "picard")),
+    (DictionaryExplorer, "trace", lambda explorer: setattr(explorer.rank, "value", 2)),
+    (MethodExplorer, "estimate", lambda explorer: setattr(explorer.left, "value", "wavelet")),
+    (BandExplorer, "estimate", lambda explorer: setattr(explorer.view.band, "value", 2)),
+])
+def test_after_an_interrupted_refresh_the_next_move_shows_the_bench_not_what_was_before(bench, monkeypatch, explorer_of, computes, move):
+    explorer = explorer_of(bench)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, computes, interrupted)
+        bench.seed.value += 1
+    assert "interrupted" in bench.status.value
+    move(explorer)
+    moved = told(explorer)
+    assert not bench.status.value
+    fresh = explorer_of(bench)
+    for control in ("iterate", "solver", "rank", "left"):
+        if hasattr(explorer, control):
+            getattr(fresh, control).value = getattr(explorer, control).value
+    fresh.view.band.value = explorer.view.band.value
+    assert moved == told(fresh)
 
 
 def test_methods_that_have_no_weights_are_marked(bench):

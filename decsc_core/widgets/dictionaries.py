@@ -49,6 +49,7 @@ class DictionaryExplorer(Explorer):
         bench = self.bench
         self.trace = bench.trace(**SOLVER, first=bench.windows()[0])
         self.view.take(self.trace.clean, self.trace.wavelengths)
+        self.bands = "the scene" if len(bench.windows()) == 1 else f"the bands 1 to {self.trace.clean.shape[2]}, the first window"
         self.codes = self.trace.iterates[-1]
         self.image = sum(self.trace.problem.parts(self.codes))  # without the misfit, which would stand in for a missing atom
         config = bench.model.config
@@ -100,7 +101,7 @@ class DictionaryExplorer(Explorer):
         use = self.use[which]
         self.facts.show(
             f"Atom {atom + 1} of {which}, rank {rank} of {len(order)} by use: it adds {use[atom]:.4f} (root mean square "
-            "over the scene), "
+            f"over {self.bands}), "
             f"{use[atom] / use.sum():.1%} of what all atoms of {which} add one by one. "
             f"Without it {without:.2f} dB, with it {with_it:.2f} dB.",
             which=which,

@@ -78,8 +78,16 @@ class Explorer(widgets.VBox):
 
     @guarded
     def _moved(self, change: dict) -> None:
-        if not self._held:
+        if not self._held and not self._caught_up():
             self._draw()
+
+    def _caught_up(self) -> bool:
+        """Whether the bench was not the one that is drawn, for its refresh was interrupted or failed; it is refreshed now."""
+        behind = self._drawn != self.bench.version
+        if behind:
+            self._follow()
+            self.status.clear()
+        return behind
 
     def _refresh(self) -> None:
         """Take over what has changed on the bench."""

@@ -93,18 +93,24 @@ class FixedPointExplorer(Explorer):
 
     @guarded
     def _solve_again(self, change: dict) -> None:
-        if not self._held:
-            self._held = True
-            try:
-                self._solve()
-            finally:
-                self._held = False
-            self._draw()
-            self.status.clear()
+        if self._held or self._caught_up():
+            return
+        self._held = True
+        try:
+            self._solve()
+        except (Exception, KeyboardInterrupt):
+            self.solver.value, self.tolerance.value, self.window.value = self.solved
+            raise
+        finally:
+            self._held = False
+        self._draw()
+        self.status.clear()
 
     def _solve(self) -> None:
         """Solve as the controls ask, and look at the last iterate."""
-        self.trace = trace = self.bench.trace(self.solver.value, self.tolerance.value, self.window.value)
+        asked = self.solver.value, self.tolerance.value, self.window.value
+        self.trace = trace = self.bench.trace(*asked)
+        self.solved = asked
         self.view.take(trace.clean, trace.wavelengths)
         self.iterate.max = len(trace.iterates) - 1
         self.iterate.value = self.iterate.max

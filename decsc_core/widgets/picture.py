@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from html import unescape
 from io import BytesIO
 
 import anywidget
@@ -21,6 +23,7 @@ from decsc_core.study.figures import COLOURS, style
 SIDE = 320
 """Pixels to which the longer side of a small picture is enlarged, at least, by repeating its pixels."""
 DPI = 110
+_TAGS = re.compile("<[^>]*>")
 MARK = tuple(round(255 * part) for part in to_rgb(COLOURS[1]))
 """Colour of marks."""
 
@@ -99,8 +102,8 @@ class Panel(widgets.VBox):
         super().__init__([self.caption, self.picture], layout=layout)
 
     def show(self, image: np.ndarray, caption: str) -> None:
-        """Show 8-bit grey (H, W) or colour (H, W, 3) under a caption."""
-        self.caption.value, self.picture.title = caption, caption
+        """Show 8-bit grey (H, W) or colour (H, W, 3) under a caption in HTML, of which the words are the picture's text."""
+        self.caption.value, self.picture.title = caption, unescape(_TAGS.sub("", caption))
         self.picture.png = png(image)
 
 
