@@ -28,7 +28,10 @@ KEYS = {
     "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
     "complexity", "campaign", "comparison", "threads", "gpus", "mem_mb", "runtime",
 }
-NAMES = {"dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS]}
+NAMES = {
+    "dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS], "denoiser": METHODS,
+    "learned method": [name for name in METHODS if "weights" in METHODS[name].options],
+}
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
@@ -46,12 +49,15 @@ chosen = [
     *(("dataset", name) for name in config["real"]["scenes"].values()),
     *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
     *(("case", name) for name in {config["real"]["case"]} - {AS_IS}),
-    *(("method", name) for part in ("remote", "real", "complexity") for name in config[part]["methods"]),
-    *(("method", name) for name in config["methods"]),
+    *(("method", name) for part in (config, config["remote"], config["real"]) for name in part["methods"]),
+    *(("denoiser", name) for name in config["complexity"]["methods"]),
+    *(("learned method", name) for part in (config, config["remote"]) for name in part.get("weights", {})),
 ]
 for kind, name in chosen:
     if name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
+if config["real"]["methods"][:1] != ["noisy"]:
+    sys.exit("the profile's real.methods do not begin with noisy, with which the others are compared; put it first")
 if config["remote"].get("weights") and config["dataset"] in (config["remote"]["dataset"], *config["real"]["scenes"].values()):
     sys.exit(f"the profile's remote.weights are for other scenes than those of {config['dataset']!r}, its data set; name weights for these in weights")
 
@@ -256,7 +262,7 @@ rule evaluate:
     """Score one method on the test scenes."""
     input:
         DATA,
-        "decsc_core/study/evaluate.py",
+        code("study/cubes.py", "study/evaluate.py"),
         lambda wildcards: method_files(wildcards.method, wildcards.dataset),
         weights=lambda wildcards: configured_weights(wildcards.method, wildcards.dataset),
     output:
@@ -398,7 +404,7 @@ rule evaluate_run:
     input:
         DATA,
         lambda wildcards: method_code(wildcards.method),
-        "decsc_core/study/evaluate.py",
+        code("study/cubes.py", "study/evaluate.py"),
         weights=lambda wildcards: trained(wildcards.run),
     output:
         multiext(f"{RUNS}/trained/{{run}}/{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
