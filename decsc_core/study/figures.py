@@ -98,7 +98,7 @@ def save_table(
 ) -> pd.DataFrame:
     """Save a table and return it as it is printed, for display.
 
-    Writes `<name>.csv` with full precision, `.md` and `.tex` as printed, and `.json` (caption, provenance and `best`).
+    Writes `<name>.csv` with full precision, `.md` and `.tex` as printed, and `.json` (caption, provenance, `best` and which columns are text).
 
     Parameters
     ----------
@@ -110,7 +110,8 @@ def save_table(
     write_whole(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))
     write_whole(folder / f"{name}.md", lambda path: path.write_text(tables.markdown(frame, caption, best)))
     write_whole(folder / f"{name}.tex", lambda path: path.write_text(tables.latex(frame, name, caption, best)))
-    _save_sidecar(name, folder, caption, provenance, best=best)
+    text = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]
+    _save_sidecar(name, folder, caption, provenance, best=best, text=text)
     return tables.shown(frame)
 
 
@@ -214,7 +215,7 @@ def row_mean_profiles(profiles: pd.DataFrame) -> Figure:
         axis.plot(profiles["row"], profiles[reference], color="0.65", linestyle="-", linewidth=2.2, label=reference)
         axis.plot(profiles["row"], profiles[name], color=COLOURS[1], linestyle="-", linewidth=0.8, label="Estimate")
         axis.set_title(name, loc="left")
-        axis.set_title(f"RMS {np.sqrt(np.mean((profiles[name] - profiles[reference]) ** 2)):.4f}", loc="right", color="0.4")
+        axis.set_title(f"RMS {np.sqrt(np.mean((profiles[name] - profiles[reference]) ** 2)):.2g}", loc="right", color="0.4")
     for empty in range(len(others), axes.size):
         axes.flat[empty].set_axis_off()
         axes.flat[empty - columns].tick_params(labelbottom=True)

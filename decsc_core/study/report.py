@@ -14,6 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from decsc_core.atomic import write_text, write_whole
+from decsc_core.denoisers.registry import METHODS
 from decsc_core.networks.catalog import LEARNED
 from decsc_core.study import paper, tables
 from decsc_core.study.artifacts import Artifact
@@ -50,7 +51,7 @@ def measured_costs(figures: Path | str) -> pd.DataFrame:
     """
     costs = pd.read_csv(Path(figures) / "table4_complexity.csv")
     counts = pd.read_csv(Path(figures) / "table4_gmacs.csv").set_index("method")["128 x 128"]
-    names = {label(method): method for method in [*paper.METHODS, *LEARNED]}
+    names = {label(method): method for method in METHODS}
     found = []
     for row in costs.itertuples():
         method, published = names[row.method], row.network == PUBLISHED
@@ -62,6 +63,17 @@ def measured_costs(figures: Path | str) -> pd.DataFrame:
             found.append((method, "seconds", row.seconds, told, False))
     table = pd.DataFrame(found, columns=["method", "metric", "ours", "provenance", "comparable"])
     return table.assign(case="gauss-95")
+
+
+def other_sizes(figures: Path | str) -> str:
+    """Which scores beside the costs are of networks of another than the published size, from what notebook 06 published in a folder; empty if none."""
+    costs = pd.read_csv(Path(figures) / "table4_complexity.csv")
+    published = costs[costs["network"] == PUBLISHED].set_index("method")["parameters"]
+    scored = costs[costs["network"].notna() & costs["psnr"].notna()]
+    return ", ".join(
+        f"{row.method}'s of {row.network}, {row.parameters / 1e6:.2f} M parameters"
+        for row in scored.itertuples() if row.parameters != published[row.method]
+    )
 
 
 def why_missing(case: str, method: str, cases: Sequence[str], methods: Sequence[str]) -> str:
@@ -145,7 +157,7 @@ def published(artifact: Artifact, folder: Path | str) -> Markup:
         return text(f"{artifact.name} was not made in this profile: notebook {artifact.notebook} has not run.")
     told = json.loads(stem.with_suffix(".json").read_text())
     if artifact.kind == "table":
-        frame = pd.read_csv(stem.with_suffix(".csv")).apply(_whole)
+        frame = pd.read_csv(stem.with_suffix(".csv"), dtype=dict.fromkeys(told["text"], str)).apply(_whole)
         best = {int(place) if place.isdigit() else place: end for place, end in told["best"].items()}
         body = table(frame, told["caption"], best)
     elif artifact.kind == "rows":

@@ -76,6 +76,7 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "–": "--",
     "×": r"$\times$",
+    "✓": r"$\surd$",
     "σ": r"$\sigma$",
 }
 

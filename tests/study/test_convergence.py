@@ -246,10 +246,14 @@ def test_other_band_numbers_are_refused(contraction):
 
 def test_the_figure_shows_means_over_scenes(contraction, scene):
     scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
-    curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, shifts=1, evaluations=5)
+    curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, shifts=1, evaluations=30)
     figure = convergence.draw(curves, trained=(2, 4))
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["Picard", "Anderson", "Broyden"]
     for line, method in zip(lines, convergence.METHODS):
         at_3 = curves[(curves["method"] == method) & (curves["evaluations"] == 3)]
         assert line.get_ydata()[3] == pytest.approx(at_3["psnr"].mean())
+    for line, method in zip(figure.axes[2].get_lines(), convergence.METHODS):
+        first = curves[(curves["method"] == method) & (curves["converged"] == 1)]["evaluations"].min()
+        reached = line.get_xdata()[line.get_ydata() > 0]
+        assert (reached[0] if len(reached) else np.nan) == pytest.approx(first + 1, nan_ok=True), "as the table counts"

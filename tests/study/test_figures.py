@@ -140,11 +140,11 @@ def test_the_detail_is_where_the_structure_is():
 
 
 def test_row_mean_profiles_repeat_the_reference():
-    profiles = pd.DataFrame({"row": [1, 2, 3], "Clean": [0.0, 1, 2], "Noisy": [3.0, 4, 5], "TV": [6.0, 7, 8]})
+    profiles = pd.DataFrame({"row": [1, 2, 3], "Clean": [0.0, 1, 2], "Noisy": [3.0, 4, 5], "TV": [3e-5, 1.00003, 2.00003]})
     figure = figures.row_mean_profiles(profiles)
-    for axis, name in zip(figure.axes, ("Noisy", "TV")):
+    for axis, (name, rms) in zip(figure.axes, {"Noisy": "3", "TV": "3e-05"}.items()):
         reference, estimate = (line.get_ydata() for line in axis.lines)
-        assert axis.get_title(loc="left") == name and axis.get_title(loc="right") == f"RMS {profiles[name][0]:.4f}"
+        assert axis.get_title(loc="left") == name and axis.get_title(loc="right") == f"RMS {rms}"
         assert list(reference) == [0, 1, 2] and list(estimate) == list(profiles[name])
 
 

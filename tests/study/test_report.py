@@ -61,12 +61,14 @@ def test_of_table_5_only_the_whole_model_is_there(rows):
 
 
 def test_seconds_of_another_machine_get_no_difference(tmp_path):
-    columns = ["method", "network", "parameters", "seconds", "copies"]
+    columns = ["method", "network", "parameters", "seconds", "copies", "psnr"]
     costs = [
-        ("BM4D", "", None, 4.0, None),
-        ("DECSC", PUBLISHED, 4_295_152, 3.0, "1 of 49"),
-        ("DECSC", "small.safetensors", 723_112, 6.0, "9 of 9"),
-        ("HSDT", PUBLISHED, 521_158, 1.0, None),
+        ("BM4D", "", None, 4.0, None, 31.0),
+        ("TV", "", None, 4.0, None, 30.0),
+        ("DECSC", PUBLISHED, 4_295_152, 3.0, "1 of 49", None),
+        ("DECSC", "small.safetensors", 723_112, 6.0, "9 of 9", 33.8),
+        ("HSDT", PUBLISHED, 521_158, 1.0, None, None),
+        ("HSDT", "hsdt.safetensors", 521_158, 1.0, None, 33.1),
     ]
     save_table(pd.DataFrame(costs, columns=columns), "table4_complexity", tmp_path, caption="c", provenance={})
     counts = pd.DataFrame({"method": ["DECSC", "HSDT"], "128 x 128": [8862.0, 48.6]})
@@ -79,6 +81,7 @@ def test_seconds_of_another_machine_get_no_difference(tmp_path):
     assert seconds["provenance"] == "time from 1 of 49 copies" and cell(cells, "gauss-95", "decsc", "flops_g")["provenance"] == ""
     assert cell(cells, "gauss-95", "bm4d", "seconds")["ours"] == 4
     assert len(cells) == 42
+    assert report.other_sizes(tmp_path) == "DECSC's of small.safetensors, 0.72 M parameters"
 
 
 def test_a_table_is_laid_out_with_the_digits_of_the_paper(rows):
@@ -120,8 +123,9 @@ def path(tmp_path, rows) -> Path:
     save_figure(figure, "fig_x", tmp_path, caption="A < B & C", provenance={"seed": 3})
     frame = pd.DataFrame({"method": ["TV", "<A>", "B"], "psnr": [30.12345, None, 20], "seeds": pd.array([2, None, 14], "Int64")})
     save_table(frame, "table_y", tmp_path, caption="t", provenance={}, best={"psnr": "highest"})
+    save_table(pd.DataFrame({"misfit": ["0", "0.005"], "psnr": [1.0, 2.0]}), "table_z", tmp_path, caption="z", provenance={})
     save_rows(pd.DataFrame({"scene": ["007"], "weights": ["12345678e901"], "seed": [7]}), "rows_w", tmp_path, caption="w", provenance={"code": "0.1.0+abc"})
-    made = (("fig_x", "figure"), ("table_y", "table"), ("rows_w", "rows"))
+    made = (("fig_x", "figure"), ("table_y", "table"), ("table_z", "table"), ("rows_w", "rows"))
     shown = [Artifact(name, kind, "03_x", "", f"what {name} shows") for name, kind in made]
     blocks = [report.published(artifact, tmp_path) for artifact in shown]
     blocks.append(report.published(Artifact("fig_gone", "figure", "09_z", "", "z"), tmp_path))
@@ -132,7 +136,7 @@ def path(tmp_path, rows) -> Path:
 
 def test_the_page_needs_nothing_but_itself(path, rows):
     page = Reader(path.read_text())
-    for cell in ("<b>30.12</b>", "<u>20.00</u>", "<td>14</td>", "<td>&lt;A&gt;</td>", "<td>–</td>"):
+    for cell in ("<b>30.12</b>", "<u>20.00</u>", "<td>14</td>", "<td>&lt;A&gt;</td>", "<td>–</td>", "<td>0.005</td>"):
         assert cell in path.read_text()
     assert not page.open and page.references[:2] == ["#s1", "#s2"]
     assert [reference.split(",")[0] for reference in page.references[2:]] == ["data:image/png;base64"]

@@ -67,13 +67,13 @@ def test_markdown_marks_the_best_three():
 
 
 def test_latex_marks_and_escapes():
-    frame = pd.DataFrame({"scene_name": ["glass_tiles", "50 % & more"], "psnr": [2.0, 1.0]})
+    frame = pd.DataFrame({"scene_name": ["glass_tiles", "50 % & more"], "psnr": [2.0, 1.0], "swin": ["✓", "–"]})
     text = tables.latex(frame, "table2", "σ in [0, 95] & 100 %", {"psnr": "highest"})
-    assert r"glass\_tiles & \textbf{2.000} \\" in text
-    assert r"50 \% \& more & \underline{1.000} \\" in text
-    assert r"scene\_name & MPSNR [dB] $\uparrow$ \\" in text
+    assert r"glass\_tiles & \textbf{2.000} & $\surd$ \\" in text
+    assert r"50 \% \& more & \underline{1.000} & -- \\" in text
+    assert r"scene\_name & MPSNR [dB] $\uparrow$ & swin \\" in text
     assert r"\caption{$\sigma$ in [0, 95] \& 100 \%}" in text
-    assert r"\begin{tabular}{lr}" in text and r"\label{tab:table2}" in text
+    assert r"\begin{tabular}{lrl}" in text and r"\label{tab:table2}" in text
 
 
 @pytest.mark.parametrize(
