@@ -36,7 +36,10 @@ def read_npz(path: Path) -> Scene:
             raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
         fields = {key: archive[key] for key in archive.files}
     cube = fields["cube"]
-    scale, offset = float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
+    for key in ("scale", "offset"):
+        if np.size(fields.get(key, 0.0)) != 1:
+            raise SceneError(f"{path}: {key} is {fields[key].shape}; it must be one number for the whole cube")
+    scale, offset = (float(np.ravel(fields.get(key, value))[0]) for key, value in (("scale", 1.0), ("offset", 0.0)))
     if not np.isfinite([scale, offset]).all() or scale == 0:
         raise SceneError(f"{path}: scale {scale:g} and offset {offset:g} must be finite, and scale not 0")
     if (scale, offset) != (1.0, 0.0):
@@ -48,9 +51,8 @@ def read_npz(path: Path) -> Scene:
             raise SceneError(f"{path}: nodata is {mask.shape}; it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data")
         missing = np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     name = str(fields.get("name", path.stem))
-    return Scene.from_physical(
-        cube, name, missing=missing, wavelengths=fields.get("wavelengths_nm"), metadata={"format": "npz"}
-    )
+    wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
+    return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
 
 
 def write_npz(scene: Scene, path: Path) -> None:

@@ -36,7 +36,9 @@ NUMBERS = {
     "header offset": (r"\d+", "a whole number of at least 0"),
     "data type": ("|".join(spy.envi_to_dtype), f"one of {', '.join(spy.envi_to_dtype)}"),
     "byte order": ("[01]", "0 or 1"),
-    "data ignore value": (r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", "a number"),
+    **dict.fromkeys(
+        ("data ignore value", "reflectance scale factor"), (r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", "a number")
+    ),
 }
 """Header fields that are numbers and have no check of their own: the pattern of their values, and that in words."""
 BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
@@ -121,6 +123,11 @@ def _check(header_path: Path, header: dict[str, Any]) -> None:
     for field, (pattern, right) in NUMBERS.items():
         if field in header and not re.fullmatch(pattern, str(header[field]), re.IGNORECASE):
             raise SceneError(f"{header_path}: the header's {field} is {header[field]!r} but must be {right}")
+    for field in BAND_SCALING.values():
+        try:
+            np.array(header.get(field, ()), dtype=float)
+        except ValueError as error:
+            raise SceneError(f"{header_path}: the header's {field} must be numbers ({error})") from None
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
@@ -182,7 +189,7 @@ def _header(scene: Scene) -> dict[str, Any]:
 def _wavelengths(header: dict[str, Any], bands: int) -> tuple[np.ndarray | None, str]:
     """Band centres [nm] from a header, or None, and why those that it lists cannot be used."""
     values, unit = header.get("wavelength", []), header.get("wavelength units", "")
-    values = values if isinstance(values, list) else [values]
+    values, unit = values if isinstance(values, list) else [values], "".join(unit)
     if not values or unit.strip().lower() == "index":
         return None, ""
     if len(values) != bands:

@@ -10,6 +10,7 @@ import numpy as np
 from decsc_core.atomic import followed, replacing
 
 from . import arrays, envi, geotiff, matlab
+from .georeference import SIDECARS
 from .scene import Scene, SceneError
 
 _READERS = {
@@ -104,8 +105,8 @@ def write(scene: Scene, path: str | Path) -> None:
     targets = envi.envi_targets(path) if writes_envi else (followed(path),)
     with replacing(*targets) as temporary:
         writer(scene, *temporary)
-    if writer is geotiff.write_geotiff:
-        for ending in geotiff.SIDECARS:
+    if writer in (geotiff.write_geotiff, envi.write_envi):
+        for ending in SIDECARS:
             targets[0].with_name(targets[0].name + ending).unlink(missing_ok=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from .scene import Scene
 
 NANOMETRES = {
     "nanometers": 1.0, "nanometres": 1.0, "nanometer": 1.0, "nm": 1.0,
-    "micrometers": 1e3, "micrometres": 1e3, "micrometer": 1e3, "microns": 1e3, "micron": 1e3, "um": 1e3, "µm": 1e3,
+    "micrometers": 1e3, "micrometres": 1e3, "micrometer": 1e3, "microns": 1e3, "micron": 1e3, "um": 1e3, "\u03bcm": 1e3,
     "millimeters": 1e6, "mm": 1e6, "centimeters": 1e7, "cm": 1e7, "meters": 1e9, "m": 1e9,
     "angstroms": 0.1, "angstrom": 0.1,
 }  # fmt: skip
 """Nanometres in one unit, by the unit's name in a file."""
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 HUGE = 1e30
 """No measurement is so large: a number that may be written rounded, and still means no data."""
 ENVI_FIELDS = ("map info", "coordinate system string")
@@ -40,7 +43,7 @@ def to_nanometres(values: Any, unit: str | None = None) -> np.ndarray:
     wavelengths = np.asarray([float(value) for value in values])
     if not ((0 < wavelengths) & (wavelengths < np.inf)).all():
         raise ValueError(f"{values[np.argmin((0 < wavelengths) & (wavelengths < np.inf))]} is no wavelength")
-    key = (unit or "unknown").strip().lower()
+    key = unicodedata.normalize("NFKC", unit or "unknown").strip().lower()  # which makes one of the two signs for micro
     if key == "unknown":
         return wavelengths * (1e3 if wavelengths.max() < 100 else 1.0)
     if key in ("wavenumber", "cm-1"):
@@ -70,7 +73,10 @@ def georeference(dataset: Any) -> dict[str, Any]:
 
 
 def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
-    """The ENVI header fields `ENVI_FIELDS` for a `crs` and `transform`, as GDAL writes them."""
+    """The ENVI header fields `ENVI_FIELDS` for a `crs` and `transform`, as GDAL writes them.
+
+    None for a transform that they cannot tell, as that of a rotated grid of oblong pixels; a warning says so.
+    """
     if "transform" not in metadata:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +85,11 @@ def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
         transform = rasterio.Affine(*metadata["transform"])
         with opened(path, "w", driver="ENVI", crs=metadata.get("crs"), transform=transform, **shape):
             pass
+        with opened(path) as dataset:
+            told = np.allclose(dataset.transform, transform, rtol=1e-9, atol=1e-6 * abs(transform.determinant) ** 0.5)
+        if not told:
+            warnings.warn("the georeference is left out: ENVI's map info has no place for its rotation", stacklevel=2)
+            return {}
         lines = path.with_suffix(".hdr").read_text().splitlines()
     fields = (line.partition("=") for line in lines)
     return {key.strip(): value.strip() for key, _, value in fields if key.strip() in ENVI_FIELDS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ from rasterio.errors import RasterioError
 from .georeference import georeference, opened, to_nanometres, values_with_nodata, where_missing
 from .scene import Scene, SceneError
 
-SIDECARS = (".aux.xml", ".ovr", ".msk")
-"""Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 STALE = "STATISTICS_"
 """Prefix of the tags that described the source's values and would be wrong of others."""
 
@@ -114,15 +113,10 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         profile |= {"gcps": metadata["gcps"], "crs": metadata["gcps_crs"]}
     if "rpcs" in metadata:
         profile["rpcs"] = metadata["rpcs"]
-    with opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
         dataset.update_tags(**metadata.get("tags", {}))
         names = metadata.get("band_names", ())
-        band_tags = metadata.get("band_tags", ())
-        for index in range(bands):
-            tags = dict(band_tags[index]) if len(band_tags) == bands else {}
-            tags = {key: value for key, value in tags.items() if not key.startswith(STALE)}
-            if scene.wavelengths is not None:
-                tags |= {"wavelength": repr(float(scene.wavelengths[index])), "wavelength_units": "Nanometers"}
+        for index, tags in enumerate(_band_tags(scene)):
             dataset.update_tags(index + 1, **tags)
             if len(names) == bands and names[index]:
                 dataset.set_band_description(index + 1, names[index])
@@ -131,15 +125,37 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         dataset.write(rearrange(values, "row column band -> band row column"))
     try:
         with opened(path) as dataset:
+            told = dataset.crs or dataset.gcps[1]
             stored = (dataset.read(index + 1) for index in range(bands))
             whole = all(np.array_equal(band, values[:, :, i], equal_nan=True) for i, band in enumerate(stored))
     except RasterioError:
         whole = False
     if not whole:
         raise SceneError("the file could not be written whole; is the disk full?")
+    if profile.get("crs") and not told:
+        warnings.warn("the coordinate system is left out: GeoTIFF has no place for it", stacklevel=2)
 
 
-def _wavelengths(band_tags: tuple[dict[str, str], ...], imagery: list[dict[str, str]]) -> np.ndarray | None:
+def _band_tags(scene: Scene) -> list[dict[str, str]]:
+    """The source's tags of each band, with the scene's wavelengths where they do not tell these already; widths of other bands are left out."""
+    bands = scene.cube.shape[2]
+    tags = scene.metadata.get("band_tags", ())
+    tags = [{key: value for key, value in own.items() if not key.startswith(STALE)} for own in tags] if len(tags) == bands else [{}] * bands
+    if scene.wavelengths is None:
+        return tags
+    try:
+        stored = _wavelengths(tags, [{}] * bands)
+    except ValueError:
+        stored = None
+    if stored is not None and np.allclose(stored, scene.wavelengths):
+        return tags
+    return [
+        {key: value for key, value in own.items() if key != "fwhm"} | {"wavelength": repr(float(centre)), "wavelength_units": "Nanometers"}
+        for own, centre in zip(tags, scene.wavelengths)
+    ]
+
+
+def _wavelengths(band_tags: Sequence[dict[str, str]], imagery: list[dict[str, str]]) -> np.ndarray | None:
     """Band centres [nm], or None unless every band has one; a ValueError says why some cannot be used."""
     if all("wavelength" in tags for tags in band_tags):
         return to_nanometres([tags["wavelength"] for tags in band_tags], band_tags[0].get("wavelength_units"))

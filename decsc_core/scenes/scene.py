@@ -62,11 +62,12 @@ class Scene:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        cube = as_cube(self.cube, self.name)
+        with np.errstate(over="ignore"):
+            cube = np.ascontiguousarray(as_cube(self.cube, self.name), dtype=np.float32)
         count = cube.size - int(np.isfinite(cube).sum())
         if count:
-            raise SceneError(f"{self.name}: {count} values are NaN or infinite; a cube must be finite")
-        object.__setattr__(self, "cube", np.ascontiguousarray(cube, dtype=np.float32))
+            raise SceneError(f"{self.name}: {count} values are NaN, infinite or beyond float32; a cube must be finite")
+        object.__setattr__(self, "cube", cube)
         if self.wavelengths is not None:
             wavelengths = np.asarray(self.wavelengths, dtype=np.float64)
             if wavelengths.shape != cube.shape[2:]:
@@ -170,6 +171,8 @@ def as_cube(data: Any, name: str) -> np.ndarray:
     array = np.asarray(data)
     if array.ndim != 3 or 0 in array.shape:
         raise SceneError(f"{name}: the array is {array.shape} but a cube is (rows, columns, bands), none of them 0")
+    if np.ma.is_masked(data):
+        raise SceneError(f"{name}: {np.ma.count_masked(data)} values are masked; give `Scene.from_physical` the mask as `missing`, and the array without it")
     if array.dtype.kind not in "iuf":
         raise SceneError(f"{name}: the values are {array.dtype} but must be integers or real floats")
     return array

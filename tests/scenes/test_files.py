@@ -4,6 +4,8 @@ import os
 import re
 import struct
 import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -220,9 +222,9 @@ def test_envi_data_files_of_any_name_are_read_beside_a_header(tmp_path, numbers,
     np.testing.assert_allclose(read(tmp_path / given).physical(), numbers, atol=2e-3)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
-def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding):
-    make_envi(tmp_path / "a.hdr", numbers, "bsq", **{"wavelength units": "µm", "sensor type": "Grünfläche"})
+@pytest.mark.parametrize("encoding, unit", [("latin-1", "\u00b5m"), ("utf-8", "\u00b5m"), ("utf-8", "\u03bcm"), ("utf-8-sig", "{Micrometers}")])
+def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding, unit):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq", **{"wavelength units": unit, "sensor type": "Grünfläche"})
     text = (tmp_path / "a.hdr").read_text(encoding="utf-8")
     (tmp_path / "a.hdr").write_bytes(text.encode(encoding))
     scene = read(tmp_path / "a.hdr")
@@ -237,6 +239,8 @@ def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding):
     ("reflectance scale factor = 0", "reflectance scale factor 0 is not a number above 0"),
     ("reflectance scale factor = -10000", "reflectance scale factor -10000 is not a number above 0"),
     ("reflectance scale factor = nan", "reflectance scale factor nan is not a number above 0"),
+    ("reflectance scale factor = {10000}", "reflectance scale factor is ['10000'] but must be a number"),
+    ("data gain values = {1, 1, 1, x}", "data gain values must be numbers (could not convert string to float: 'x')"),
     ("data type = 99", "data type is '99' but must be one of 1, 2, 3, 4, 5"),
     ("lines = -20", "lines is '-20' but must be a whole number above 0"),
     ("header offset = -8", "header offset is '-8' but must be a whole number of at least 0"),
@@ -575,6 +579,7 @@ def test_no_data_come_back_from_every_format(tmp_path, numbers, name, partly):
     ("scale", 0.0, "scale 0 and offset 0 must be finite, and scale not 0"),
     ("scale", np.nan, "scale nan and offset 0 must"),
     ("offset", np.inf, "scale 1 and offset inf must"),
+    ("scale", np.ones(4), r"scale is \(4,\); it must be one number for the whole cube"),
     ("wavelengths_nm", [400, np.nan, 500, 600], "the wavelengths hold NaN or infinity"),
     ("nodata", 0, r"nodata is \(\); it is a mask"),
     ("nodata", np.zeros((3, 3)), r"nodata is \(3, 3\); it is a mask"),
@@ -583,6 +588,13 @@ def test_npz_with_numbers_that_make_no_sense_is_refused(tmp_path, numbers, field
     np.savez(tmp_path / "a.npz", cube=numbers, **{field: value})
     with pytest.raises(SceneError, match=rf"a\.npz: .*{told}"):
         read(tmp_path / "a.npz")
+
+
+def test_npz_wavelengths_may_be_a_row(tmp_path, numbers):
+    np.savez(tmp_path / "a.npz", cube=numbers, wavelengths_nm=WAVELENGTHS[None], scale=[2.0])
+    scene = read(tmp_path / "a.npz")
+    np.testing.assert_array_equal(scene.wavelengths, WAVELENGTHS)
+    np.testing.assert_allclose(scene.physical(), 2.0 * numbers, atol=0.01)
 
 
 def test_shared_cave_is_read_exactly(shared):
@@ -776,6 +788,50 @@ def test_what_other_programs_left_beside_a_geotiff_goes_with_it(tmp_path, number
     write(Scene.from_physical(numbers, "s"), tmp_path / "a.tif")
     assert {file.name for file in tmp_path.iterdir()} == {"a.tif", "a.tif.txt"}
     assert read(tmp_path / "a.tif").missing() is None
+
+
+def test_what_other_programs_left_beside_an_envi_image_goes_with_it(tmp_path, numbers):
+    write(Scene.from_physical(numbers, "s"), tmp_path / "a.hdr")
+    for ending in (".aux.xml", ".ovr"):
+        (tmp_path / f"a.img{ending}").write_text("old")
+    write(Scene.from_physical(numbers, "s"), tmp_path / "a.hdr")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.hdr", "a.img"}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_widths_of_bands_go_along_with_their_wavelengths_in_their_unit(tmp_path, numbers, same):
+    make_tiff(tmp_path / "a.tif", numbers)
+    with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        for band in range(4):
+            dataset.update_tags(band + 1, fwhm="50.5")
+    scene = read(tmp_path / "a.tif")
+    write(scene if same else replace(scene, wavelengths=scene.wavelengths + 5), tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as dataset:
+        tags = dataset.tags(2)
+    told = {key: tags.get(key) for key in ("wavelength", "wavelength_units", "fwhm")}
+    assert told == (
+        {"wavelength": "5505.0", "wavelength_units": "Angstroms", "fwhm": "50.5"} if same
+        else {"wavelength": "555.5", "wavelength_units": "Nanometers", "fwhm": None}
+    )
+
+
+def test_a_coordinate_system_without_a_place_in_the_format_is_told(tmp_path, numbers):
+    rotated_pole = "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=40 +lon_0=10 +ellps=WGS84"
+    metadata = {"crs": rasterio.CRS.from_proj4(rotated_pole).to_wkt(), "transform": (0.1, 0, 1, 0, -0.1, 2)}
+    with pytest.warns(UserWarning, match="the coordinate system is left out: GeoTIFF has no place for it"):
+        write(Scene.from_physical(numbers, "s", metadata=metadata), tmp_path / "a.tif")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("height, told", [(-20, False), (-30, True)])
+def test_a_rotation_that_envi_cannot_tell_is_left_out(tmp_path, numbers, height, told):
+    transform = rasterio.Affine.translation(5e5, 4.2e6) @ rasterio.Affine.rotation(30) @ rasterio.Affine.scale(30, height)
+    scene = Scene.from_physical(numbers, "s", metadata={"crs": rasterio.CRS.from_string(UTM).to_wkt(), "transform": tuple(transform)[:6]})
+    with nullcontext() if told else pytest.warns(UserWarning, match="the georeference is left out: ENVI's map info has no place"):
+        write(scene, tmp_path / "a.hdr")
+    assert ("map info" in (tmp_path / "a.hdr").read_text()) == told
+    if told:
+        np.testing.assert_allclose(read(tmp_path / "a.hdr").metadata["transform"], tuple(transform)[:6], rtol=1e-9)
 
 
 def test_writing_replaces_the_file(tmp_path, numbers):

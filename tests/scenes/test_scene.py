@@ -68,6 +68,16 @@ def test_values_that_are_not_finite_are_refused_with_their_count(rng, bad):
         Scene.from_physical(data, "broken")
     with pytest.raises(SceneError, match="2 values"):
         Scene(data.astype(np.float32), "broken")
+    with pytest.raises(SceneError, match="^huge: 8 values are NaN, infinite or beyond float32"):
+        Scene(np.full((2, 2, 2), 1e300), "huge")
+
+
+def test_masked_values_are_refused(rng):
+    data = np.ma.masked_less(rng.integers(200, 999, (6, 6, 4)), 300)
+    for build in (Scene, Scene.from_physical):
+        with pytest.raises(SceneError, match=rf"^x: {data.mask.sum()} values are masked; give `Scene.from_physical` the mask as `missing`"):
+            build(data, "x")
+    assert (Scene.from_physical(data.data, "x", missing=data.mask).missing() == data.mask).all()
 
 
 @pytest.mark.parametrize("dtype, fill", [
