@@ -33,8 +33,8 @@ def followed(path: Path) -> Path:
 
 
 def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file that then takes the place of `path`; the folder of `path` is made if need be."""
-    path = Path(path)
+    """Let `write` fill a file that then takes the place of `path`, or of what that links to; its folder is made if need be."""
+    path = followed(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as (temporary,):
         write(temporary)

@@ -99,7 +99,7 @@ def denoise(
     shifts: Annotated[int | None, typer.Option(min=1, help=f"Shifts averaged, more are slower and better; of {_takers('shifts')}.")] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(callback=_positive, help=f"Noise level on the 0-255 scale, instead of an estimate; of {_takers('sigma')}."),
+        typer.Option(callback=_positive, help=f"Noise level instead of an estimate, 255 times that of the scene as it is scaled to [0, 1]; of {_takers('sigma')}."),
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU if there is one.")] = Device("auto"),
     record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write how it went.")] = None,
@@ -124,6 +124,8 @@ def denoise(
     with blaming(f"--method {method}", str(weights)):
         denoiser = make(method.value, weights=weights, preset=preset, shifts=shifts, sigma=sigma, device=device.value, bands=scene.cube.shape[2])
     _tell_scene(source, scene)
+    if sigma is not None and scene.scale != 1:
+        say(f"--sigma {sigma:g} is a noise level of {sigma / 255 * abs(scene.scale):.3g} in the units of {source}")
     _tell_weights(denoiser)
     started = time.perf_counter()
     with blaming(str(source)), telling():
@@ -132,7 +134,7 @@ def denoise(
     _tell_convergence(estimate)
     if np.array_equal(estimate.cube, scene.cube):
         say(f"{method.value} gave the scene back as it was: it found no noise, or the scene is too small for it")
-    with blaming(str(out)):
+    with blaming(str(out)), telling():
         write(scene.with_cube(estimate.cube), out)
     if record is not None:
         with blaming(str(record)):
@@ -213,7 +215,7 @@ def noise(
     with blaming(), telling():
         scene = read(source)
     noisy, degradation = noises.add_noise(scene.cube, case.value, np.random.default_rng(seed))
-    with blaming(str(out)):
+    with blaming(str(out)), telling():
         write(scene.with_cube(noisy), out)
     drawn = degradation.to_json()
     sigmas = drawn["sigmas"]

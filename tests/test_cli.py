@@ -708,6 +708,16 @@ def test_a_folder_that_may_not_be_searched_is_one_line(decsc, monkeypatch):
     assert code == 2 and err == "decsc: locked/out.npy: [Errno 13] Permission denied: 'locked/out.npy'\n"
 
 
+def test_a_noise_level_is_told_in_the_units_of_the_file(decsc, tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "in.npy", rng.normal(90, 10, (24, 24, 12)).round().astype(np.uint8))
+    told = read(tmp_path / "in.npy").scale * 26 / 255
+    code, _, err = decsc("denoise", "in.npy", "out.npy", "--method", "bm4d", "--sigma", 26)
+    assert code == 0 and f"--sigma 26 is a noise level of {told:.3g} in the units of in.npy" in err
+    np.save(tmp_path / "in.npy", rng.random((24, 24, 12)).astype(np.float32))
+    assert "--sigma" not in decsc("denoise", "in.npy", "out.npy", "--method", "bm4d", "--sigma", 26)[2]
+
+
 def test_the_help_names_the_methods_that_take_an_option(decsc):
     told = " ".join(decsc("denoise", "--help")[1].split())
     for option in ("sigma", "shifts"):
