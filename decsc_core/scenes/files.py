@@ -84,7 +84,8 @@ def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
-    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF). Pixels without data are written as the declared no-data value, or as NaN in
+    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF); a coordinate system or a
+    rotation that the format has no place for is left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
     formats that cannot declare one.
 
     Raises
