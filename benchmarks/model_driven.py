@@ -220,7 +220,7 @@ def main() -> None:
     what.add_argument("--options", action="store_true", help="what the documented options gain")
     parser.add_argument("--methods", nargs="+", choices=MODEL_DRIVEN, default=MODEL_DRIVEN)
     parser.add_argument("--cubes", nargs="+", choices=CUBES, help="recorded cubes; default a_gauss, --options: all")
-    parser.add_argument("--sides", nargs="+", type=count, help="of the images of --sizes; default 64 128 256")
+    parser.add_argument("--sides", nargs="+", type=count, help=f"of the images of --sizes; default {' '.join(map(str, SIDES))}")
     parser.add_argument("--repeats", type=count, default=3)
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the table: .json or .md")

@@ -48,6 +48,8 @@ RELEASE = 0
 """In place of a number of shifted copies: the release's loop."""
 LEARNING = {"patch": 32, "learning_rate": 3e-3}
 """Of the trainings whose MPSNR is compared. Of the rates 1e-3 and 3e-3 it is the better one for the package's loop."""
+PATCHES, SEEDS = 240, (0, 1)
+"""Of these trainings, unless asked otherwise."""
 
 
 class Released(DECSC):
@@ -154,10 +156,10 @@ def costs(asked: argparse.Namespace) -> pd.DataFrame:
 def trainings(asked: argparse.Namespace) -> pd.DataFrame:
     """A row a seed, loop and number of patches."""
     rows = []
-    for seed in asked.seeds or (0, 1):
+    for seed in asked.seeds or SEEDS:
         for shifts in (RELEASE, *asked.shifts):
             with worker(1) as process:
-                rows += process.submit(learn, shifts, asked.dataset, asked.patches or 240, seed).result()
+                rows += process.submit(learn, shifts, asked.dataset, asked.patches or PATCHES, seed).result()
             print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
@@ -195,8 +197,8 @@ def main() -> None:
     parser.add_argument("--patch", type=count, default=64, help="side of the patches whose cost is measured [pixel]")
     parser.add_argument("--shifts", nargs="+", type=count, default=(1, 3, 6), help="copies of the package's loop")
     parser.add_argument("--steps", type=count, default=8, help="of the package's loop whose mean cost is measured")
-    parser.add_argument("--patches", type=count, help="of each training whose MPSNR is compared; default 240")
-    parser.add_argument("--seeds", nargs="+", type=int, help="of these trainings; default 0 1")
+    parser.add_argument("--patches", type=count, help=f"of each training whose MPSNR is compared; default {PATCHES}")
+    parser.add_argument("--seeds", nargs="+", type=int, help=f"of these trainings; default {' '.join(map(str, SEEDS))}")
     parser.add_argument("--dataset", choices=DATASETS, default="photos")
     parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the tables: .json or .md")
     asked = parser.parse_args()

@@ -520,6 +520,20 @@ def test_an_interrupted_solve_leaves_the_controls_at_what_is_shown(bench, monkey
     assert told(explorer)["solver"] == "picard" and not bench.status.value
 
 
+def test_an_interrupted_refresh_and_solve_leave_windows_that_the_scene_has(tmp_path, network, monkeypatch):
+    """Those of the scene before may not be there any more."""
+    bench = Bench("file", file_of(tmp_path, 2 * BANDS, "wide.npy"), side=48, weights=network)
+    explorer = FixedPointExplorer(bench)
+    explorer.window.value = BANDS
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "trace", interrupted)
+        bench.path.value = file_of(tmp_path, BANDS)
+        explorer.solver.value = "picard"
+    assert "interrupted" in bench.status.value and explorer.window.value == 0
+    explorer.solver.value = "broyden"
+    assert told(explorer)["solver"] == "broyden" and told(explorer)["first"] == "1" and not bench.status.value
+
+
 @pytest.mark.parametrize("explorer_of, computes, move", [
     (FixedPointExplorer, "trace", lambda explorer: setattr(explorer.iterate, "value", 1)),
     (FixedPointExplorer, "trace", lambda explorer: setattr(explorer.solver, "value", "picard")),

@@ -75,7 +75,7 @@ def georeference(dataset: Any) -> dict[str, Any]:
 def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
     """The ENVI header fields `ENVI_FIELDS` for a `crs` and `transform`, as GDAL writes them.
 
-    None for a transform that they cannot tell, as that of a rotated grid of oblong pixels; a warning says so.
+    There are none for a transform that they cannot tell, as that of a rotated grid of oblong pixels; a warning says so.
     """
     if "transform" not in metadata:
         return {}

@@ -67,7 +67,7 @@ class MethodExplorer(Explorer):
 
     @guarded
     def _choose(self, change: dict) -> None:
-        if self._held or self._caught_up():
+        if self._held:
             return
         try:
             self._compute()
