@@ -17,7 +17,7 @@ import yaml
 
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.metrics import SSIM_WINDOW
-from decsc_core.networks.catalog import SIZES
+from decsc_core.networks.catalog import SIZES, sizes
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
@@ -28,6 +28,11 @@ KEYS = {
     "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
     "complexity", "campaign", "comparison", "threads", "gpus", "mem_mb", "runtime",
 }
+SECTIONS = {
+    "train": {"method", "preset", "dataset", "case", "minutes"}, "remote": {"dataset", "cases", "case", "methods", "weights"},
+    "real": {"scenes", "case", "methods"}, "complexity": {"size", "shifts", "methods"},
+}
+OPTIONAL = {("remote", "weights")}
 NAMES = {
     "dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS], "denoiser": METHODS,
     "learned method": [name for name in METHODS if "weights" in METHODS[name].options],
@@ -44,18 +49,26 @@ for key in ("weights", "remote", "real", "train", "complexity", "cases", "method
     kind, what = (list, "list") if key in ("cases", "methods") else (dict, "mapping")
     if not isinstance(config[key], kind):
         sys.exit(f"the profile's {key} {config[key]!r} is no {what}; see config/quick.yaml")
+for part, keys in SECTIONS.items():
+    for wrong in sorted((key for key in set(config[part]) ^ keys if (part, key) not in OPTIONAL), key=str):
+        what = "not a key of" if wrong in config[part] else "missing in"
+        sys.exit(f"{wrong!r} is {what} the profile's {part}, which has {', '.join(sorted(keys))}")
+if not isinstance(config["real"]["scenes"], dict):
+    sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of scenes to data sets; see config/quick.yaml")
 chosen = [
-    *(("dataset", part["dataset"]) for part in (config, config["remote"])),
+    *(("dataset", part["dataset"]) for part in (config, config["train"], config["remote"])),
     *(("dataset", name) for name in config["real"]["scenes"].values()),
     *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
-    *(("case", name) for name in {config["real"]["case"]} - {AS_IS}),
+    *(("case", name) for name in [config["train"]["case"], *({config["real"]["case"]} - {AS_IS})]),
     *(("method", name) for part in (config, config["remote"], config["real"]) for name in part["methods"]),
     *(("denoiser", name) for name in config["complexity"]["methods"]),
-    *(("learned method", name) for part in (config, config["remote"]) for name in part.get("weights", {})),
+    *(("learned method", name) for name in [config["train"]["method"], *config["weights"], *config["remote"].get("weights", {})]),
 ]
 for kind, name in chosen:
     if name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
+if (preset := config["train"]["preset"]) not in (there := sizes(config["train"]["method"])):
+    sys.exit(f"the profile's train.preset {preset!r} does not exist; there are {', '.join(there)}")
 if config["real"]["methods"][:1] != ["noisy"]:
     sys.exit("the profile's real.methods do not begin with noisy, with which the others are compared; put it first")
 if config["remote"].get("weights") and config["dataset"] in (config["remote"]["dataset"], *config["real"]["scenes"].values()):
@@ -124,7 +137,9 @@ def described(campaign):
     """The runs of a campaign file as it describes them."""
     try:
         read(campaign, f"{RUNS}/trained")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        sys.exit(f"the profile's campaign {campaign} cannot be read: {error.strerror}")
+    except ValueError as error:
         sys.exit(f"the profile's campaign cannot be used: {error}")
     return yaml.safe_load(Path(campaign).read_text())
 
@@ -245,12 +260,13 @@ NOTEBOOK = (
 
 
 onstart:
-    datasets = [part["dataset"] for part in (config, config["train"], config["remote"])]
-    for name in dict.fromkeys([*datasets, *config["real"]["scenes"].values()]):
-        try:
+    try:
+        for name in {part["dataset"]: None for part in (config, config["train"], config["remote"])}:
             load_scene(name, scene_names(name, "test")[0])
-        except SceneError as error:
-            sys.exit(f"profile {PROFILE}: {error}")
+        for scene, name in config["real"]["scenes"].items():
+            load_scene(name, scene)
+    except SceneError as error:
+        sys.exit(f"profile {PROFILE}: {error}")
 
 
 rule all:

@@ -14,8 +14,11 @@ def replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside `targets` that take their place, in this order, if the block succeeds.
 
     The names end like those of the targets, for writers that go by the suffix; whatever else a writer leaves beside
-    them under such a name is removed.
+    them under such a name is removed. OSError if a target is there and no file: a device or pipe would be gone.
     """
+    for target in targets:
+        if target.exists() and not target.is_file():
+            raise OSError(f"{target}: is a folder, device or pipe; give the name of a file")
     token = secrets.token_hex(4)
     temporary = tuple(target.with_name(f".{token}-{target.name}") for target in targets)
     try:

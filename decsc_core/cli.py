@@ -309,10 +309,12 @@ def train(
         with blaming("--start"):
             config = replace(config, model=_network(start, method.value), start=str(start))
     with blaming("--dataset"):
-        bands = _bands(dataset, config.patch)
-        if start is None and hasattr(config.model, "bands"):
-            config = replace(config, model=replace(config.model, bands=bands))
-    with blaming(str(out)):
+        bands, needed = _bands(dataset), getattr(config.model, "bands", None)
+    if start is None and needed:
+        config = replace(config, model=replace(config.model, bands=bands))
+    elif needed and bands < needed:
+        raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; leave --start out, or give it weights for as few")
+    with blaming(str(out), dataset):
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
@@ -358,18 +360,13 @@ def _network(file: Path, method: str) -> Any:
     return config
 
 
-def _bands(dataset: str, patch: int) -> int:
+def _bands(dataset: str) -> int:
     """The number of bands for a network, by the scenes of a data set's training and validation split; of those of others than `own` the first tell."""
     from decsc_core.scenes import load_scene, scene_names
     from decsc_core.weights import CAMERA_BANDS
 
     names = [name for split in ("train", "validation") for name in scene_names(dataset, split)[: None if dataset == "own" else 1]]
-    shapes = [load_scene(dataset, name).cube.shape for name in names]
-    height, width, _ = shapes[0]
-    if min(height, width) < patch:
-        what = f"a scene of {dataset} is {height} x {width} pixels"
-        raise Refused(f"--dataset: {what}; training takes patches of {patch} x {patch}")
-    bands = {shape[2] for shape in shapes}
+    bands = {load_scene(dataset, name).cube.shape[2] for name in names}
     return bands.pop() if len(bands) == 1 else min(*bands, CAMERA_BANDS)
 
 

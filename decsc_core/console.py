@@ -80,6 +80,8 @@ def blaming(*subjects: str) -> Iterator[None]:
         yield
     except (ValueError, ArithmeticError, LookupError, OSError, RuntimeError, MemoryError) as error:
         told = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            told = f"{error.filename}: {error.strerror}"
         named = not subjects or any(told.startswith(subject) for subject in subjects)
         raise Refused(told if named else f"{subjects[0]}: {told}") from error
 
@@ -145,6 +147,8 @@ def check_file_target(path: Path, *others: Path) -> None:
         folder = followed(path).parent
         if path.is_dir():
             raise Refused(f"{path}: is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise Refused(f"{path}: is a device or pipe; give the name of a file")
         if not folder.is_dir():
             raise Refused(f"{path}: the folder {folder} does not exist; make it first")
         for other in others:

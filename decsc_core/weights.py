@@ -102,11 +102,12 @@ def load(path: Path | str) -> Weights:
         raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
     try:
         description = json.loads(metadata[DESCRIPTION])
-        config = restore(description["method"], description["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its configuration cannot be used ({error}); expected one that decsc train wrote") from None
-    model = _build(config, state, path)
-    return Weights(description["method"], model, description.get("story", {}), file_sha256(path), path)
+        config, story = restore(description["method"], description["config"]), dict(description.get("story", {}))
+        model = build(config)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise WeightsError(f"{path}: its configuration cannot be used ({told}); expected one that decsc train wrote") from None
+    return Weights(description["method"], _filled(model, state, path), story, file_sha256(path), path)
 
 
 def read(method: str, path: Path | str) -> Weights:
@@ -214,12 +215,11 @@ def from_official_state(method: str, state: dict[str, torch.Tensor], source: Pat
     if method_of(config) != method:
         raise WeightsError(f"{source}: a checkpoint of {method_of(config)}, not of {method}")
     config = official_decsc.changed(config, **changes) if method in PRIORS else replace(config, **changes)
-    return _build(config, own, source)
+    return _filled(build(config), own, source)
 
 
-def _build(config, state: dict[str, torch.Tensor], source: Path | str) -> nn.Module:
-    """The network of `config` with `state`, whose axes of length 1 may differ."""
-    model = build(config)
+def _filled(model: nn.Module, state: dict[str, torch.Tensor], source: Path | str) -> nn.Module:
+    """The network with the tensors of `state`, whose axes of length 1 may differ."""
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:

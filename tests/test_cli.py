@@ -18,6 +18,7 @@ from skimage.io import imsave
 from typer.testing import CliRunner
 
 from decsc_core import cli, metrics, weights
+from decsc_core.atomic import write_text
 from decsc_core.denoisers import Denoiser, Estimate, Record
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.describe import is_here
@@ -730,9 +731,30 @@ def test_data_sets_that_no_network_fits_are_refused_before_training(decsc, tmp_p
     cubes = {"train": clean_cube(40, 64, 31), "validation": clean_cube(64, 64, 31)}
     monkeypatch.setattr("decsc_core.scenes.scene_names", lambda dataset, split: (split,))
     monkeypatch.setattr("decsc_core.scenes.load_scene", lambda dataset, name: Scene(cubes[name], name))
+    monkeypatch.setattr("decsc_core.study.train.load", lambda dataset, split: [Scene(cubes[split], split)])
     code, _, err = decsc(*TRAIN, "--steps", 1)
-    assert code == 2 and "is 40 x 64 pixels; training takes patches of 48 x 48" in err
+    assert code == 2 and "decsc: cave: train is 40 x 64 pixels, smaller than patch=48" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_is_not_replaced_by_a_file(decsc, tmp_path, link):
+    np.save(tmp_path / "in.npy", clean_cube(12, 12, 6))
+    for name, command in (("pipe.npy", ("in.npy", "pipe.npy")), ("pipe.json", ("in.npy", "out.npy", "--record", "pipe.json"))):
+        os.mkfifo(tmp_path / (f"real-{name}" if link else name))
+        if link:
+            (tmp_path / name).symlink_to(f"real-{name}")
+        code, _, err = decsc("denoise", *command, "--method", "wavelet")
+        assert (code, err) == (2, f"decsc: {name}: is a device or pipe; give the name of a file\n")
+        assert (tmp_path / name).is_fifo()
+        with pytest.raises(OSError, match="is a folder, device or pipe; give the name of a file"):
+            write(Scene(clean_cube(12, 12, 6), "x"), tmp_path / name) if name.endswith("npy") else write_text(tmp_path / name, "")
+        assert (tmp_path / name).is_fifo()
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_campaign_that_is_not_there_is_said_once(decsc):
+    assert decsc("train", "--campaign", "nope.yaml", "--out", "all")[::2] == (2, "decsc: nope.yaml: No such file or directory\n")
 
 
 @pytest.mark.parametrize("bands, wanted", [((37, 33), 31), ((9, 7), 7), ((6, 6), 6)])
@@ -761,6 +783,14 @@ def test_a_network_is_trained_and_tuned_on_ones_own_scenes(decsc, tmp_path, monk
     assert decsc(*TRAIN, "--steps", 1, "--batch", 1, "--dataset", "own", *cases, *tuned)[0] == 0
     story = json.loads(decsc("info", "tuned/weights.safetensors")[1])["story"]
     assert story["training"]["case"] == ["corr", "mixture"]
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "few"))
+    for split in ("train", "validation"):
+        (tmp_path / "few" / "own" / split).mkdir(parents=True)
+        write(Scene(clean_cube(48, 56, 20), "x"), tmp_path / "few" / "own" / split / f"{split}.mat")
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--dataset", "own", "--out", "few-run", "--start", "run/weights.safetensors")
+    assert code == 2 and "--start: run/weights.safetensors holds a network for 31 bands, scenes of own have 20; leave --start out" in err
+    assert not (tmp_path / "few-run").exists()
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
     assert {split: list(scenes) for split, scenes in story["data"].items()} == {"train": ["a", "b"], "validation": ["c"]}
     assert "scenes here: train 2/2, validation 1/1, test 0/0" in decsc("data", "own")[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from decsc_core import weights
 from decsc_core.denoisers.registry import make
 from decsc_core.deq import RELEASED
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
-from decsc_core.weights import WeightsError, halve, load, load_official, save
+from decsc_core.weights import DESCRIPTION, WeightsError, halve, load, load_official, save
 
 STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}
 
@@ -60,6 +61,18 @@ def test_what_is_saved_comes_back(model, tmp_path):
     noisy = torch.rand(1, 4, 9, 10)
     with torch.no_grad():
         assert torch.equal(loaded.model(noisy).image, model.eval()(noisy).image)
+
+
+@pytest.mark.parametrize("changes", [{"depth": 2.0}, {"kernel": 5.0}, {"stride": 1.5}, {"solver": None}, {"bands": "many"}])
+def test_a_file_whose_network_cannot_be_built_is_named(model, tmp_path, changes):
+    path = tmp_path / "odd.safetensors"
+    save(model, path, STORY)
+    with safe_open(path, "pt") as file:
+        told, tensors = json.loads(file.metadata()[DESCRIPTION]), {name: file.get_tensor(name) for name in file.keys()}
+    told["config"] |= changes
+    save_file(tensors, path, {DESCRIPTION: json.dumps(told)})
+    with pytest.raises(WeightsError, match=rf"^{re.escape(str(path))}: its configuration cannot be used \(.+\); expected one that decsc train wrote$"):
+        load(path)
 
 
 def test_half_precision_halves_the_file_and_loads_as_float32(model, tmp_path):

@@ -37,6 +37,19 @@ def source(notebook: Path, kind: str = "code") -> list:
     return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == kind]
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_defaults_of_a_notebook_are_the_quick_profiles(notebook):
+    """Whoever runs one by hand gets what the quick profile publishes."""
+    profile = yaml.safe_load((ROOT / "config/quick.yaml").read_text())
+    part = {"02": "train", "04": "remote", "05": "real", "06": "complexity"}.get(notebook.name[:2])
+    shared = {key: value for key, value in (profile | (profile[part] if part else {})).items() if not isinstance(value, dict) or key == "scenes"}
+    told = {name: parameter["default"] for name, parameter in papermill.inspect_notebook(notebook).items()}
+    defaults = {name: ast.literal_eval(text) for name, text in told.items() if name in shared and name not in ("campaign", "comparison")}
+    if notebook.stem in ("01_scenes_and_noise", "11_explore", "14_comparison"):  # which take other parts of them
+        defaults = {name: defaults[name] for name in ("profile", "dataset") if name in defaults}
+    assert defaults == {name: shared[name] for name in defaults}
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Write a notebook of code cells; the first is its parameters cell. Returns its path."""
@@ -346,8 +359,12 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
         ("weights={decs: weights/decsc-small-mixture.safetensors}", "the profile's learned method 'decs' does not exist; there are decsc, "),
         ("complexity={methods: [noisy, bm4d]}", "the profile's denoiser 'noisy' does not exist; there are decsc, "),
+        ("train={preset: tinny}", "the profile's train.preset 'tinny' does not exist; there are paper, small, tiny"),
+        ("train={method: tv}", "the profile's learned method 'tv' does not exist; there are decsc, "),
+        ("complexity={sizes: 128}", "'sizes' is not a key of the profile's complexity, which has methods, shifts, size"),
+        ("real={scenes: [chelsea]}", "the profile's real.scenes ['chelsea'] is no mapping of scenes to data sets; see config/quick.yaml"),
         ("real={scenes: {}, case: as-is, methods: [decsc, noisy]}", "the profile's real.methods do not begin with noisy"),
-        ("campaign=no.yaml", "the profile's campaign cannot be used: [Errno 2] No such file or directory: 'no.yaml'"),
+        ("campaign=no.yaml", "the profile's campaign no.yaml cannot be read: No such file or directory"),
         ("remote={weights: {hsdt: weights/comparison/hsdt-1.safetensors}}", "remote.weights are for other scenes than those of 'photos'"),
     ],
 )

@@ -139,6 +139,13 @@ class DECSCConfig:
             raise ValueError(f"phantom={self.phantom} must hold at least one damping, each above 0 and at most 1")
         if isinstance(self.solver, dict):
             object.__setattr__(self, "solver", SolverConfig(**self.solver))
+        if not isinstance(self.solver, SolverConfig):
+            raise ValueError(f"solver={self.solver!r} must be a SolverConfig")
+
+    @property
+    def final_evaluations(self) -> int:
+        """Evaluations of f after the solver, at test as in training."""
+        return len(self.phantom) if self.gradient == "phantom" else 1
 
 
 PRESETS: dict[str, DECSCConfig] = {
@@ -343,9 +350,9 @@ class DECSC(nn.Module):
             raise ValueError(f"input {tuple(noisy.shape)} must be (images, {config.bands} bands, rows, columns)")
         if not noisy.numel():
             raise ValueError(f"input {tuple(noisy.shape)} is empty")
-        if noisy.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"input of {noisy.dtype} must be of torch.float32 or torch.float64, about in [0, 1]")
-        if shifts is not None and not (shifts and all(0 <= one < config.stride for shift in shifts for one in shift)):
+        if noisy.dtype != self.shared_threshold.dtype:
+            raise ValueError(f"input of {noisy.dtype} must be of {self.shared_threshold.dtype}, as the network is, about in [0, 1]")
+        if shifts is not None and not (shifts and all(one in range(config.stride) for shift in shifts for one in shift)):
             raise ValueError(f"shifts={shifts} must be pairs of whole numbers from 0 to {config.stride - 1}, at least one pair")
         if shifts is None:
             every = config.shifts == config.stride**2

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .georeference import to_nanometres
 from .scene import Scene, SceneError, as_cube
 
 CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
 """Band centres of CAVE and ICVL [nm]."""
+WAVELENGTH_NAMES = ("wavelengths", "wavelength", "wavelengths_nm", "wl", "lambda", "bands", "wave", "waves")
+"""What a vector of wavelengths may be called, in MATLAB and NumPy files that state no unit."""
 
 
 def read_npy(path: Path) -> Scene:
@@ -30,7 +33,10 @@ def write_npy(scene: Scene, path: Path) -> None:
 
 
 def read_npz(path: Path) -> Scene:
-    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B)."""
+    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B).
+
+    Without `wavelengths_nm` the first vector that has another of `WAVELENGTH_NAMES` and may be wavelengths is taken, as of MATLAB files.
+    """
     with _of_numbers(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "cube" not in archive:
             raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
@@ -52,7 +58,21 @@ def read_npz(path: Path) -> Scene:
         missing = np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     name = str(fields.get("name", path.stem))
     wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
+    if wavelengths is None:
+        named = ((key, np.ravel(array)) for key, array in fields.items() if key.lower() in WAVELENGTH_NAMES and array.dtype.kind in "iuf")
+        found = (array for key, array in named if (array.size,) == cube.shape[-1:] and may_be_wavelengths(key, array))
+        wavelengths = next(map(to_nanometres, found), None)
     return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
+
+
+def may_be_wavelengths(name: str, values: np.ndarray) -> bool:
+    """Whether a vector of that name holds wavelengths: positive, not all equal, and no list of band numbers.
+
+    Such a list counts the bands or, as ``bands``, begins with whole numbers below 100.
+    """
+    whole = name.lower() == "bands" and values[0] < 100 and np.array_equal(values, values.round())
+    counts = whole or np.array_equal(values, np.arange(1, values.size + 1))
+    return bool(((0 < values) & (values < np.inf)).all() and (values.size == 1 or np.ptp(values))) and not counts
 
 
 def write_npz(scene: Scene, path: Path) -> None:

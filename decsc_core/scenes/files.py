@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from decsc_core.atomic import followed, replacing
 
 from . import arrays, envi, geotiff, matlab
-from .georeference import SIDECARS
+from .georeference import GEOREFERENCE, SIDECARS
 from .scene import Scene, SceneError
 
 _READERS = {
@@ -84,8 +85,8 @@ def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
-    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF); a coordinate system or a
-    rotation that the format has no place for is left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
+    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF); wavelengths, a georeference or a
+    rotation that the format has no place for are left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
     formats that cannot declare one.
 
     Raises
@@ -109,6 +110,11 @@ def write(scene: Scene, path: str | Path) -> None:
     if writer in (geotiff.write_geotiff, envi.write_envi):
         for ending in SIDECARS:
             targets[0].with_name(targets[0].name + ending).unlink(missing_ok=True)
+        return
+    lost = ["wavelengths"] if scene.wavelengths is not None and writer is arrays.write_npy else []
+    lost += ["georeference"] if any(key in scene.metadata for key in GEOREFERENCE) else []
+    if lost:
+        warnings.warn(f"{' and '.join(lost)} left out: {path.suffix.lower()} has no place for that", stacklevel=2)
 
 
 def _by_extension(table: dict, path: Path):

@@ -27,6 +27,8 @@ SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 HUGE = 1e30
 """No measurement is so large: a number that may be written rounded, and still means no data."""
+GEOREFERENCE = ("crs", "transform", "gcps", "rpcs")
+"""Keys of a scene's metadata that tell where it lies."""
 ENVI_FIELDS = ("map info", "coordinate system string")
 
 

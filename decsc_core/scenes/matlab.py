@@ -9,13 +9,12 @@ import h5py
 import numpy as np
 import scipy.io
 
-from .arrays import values_or_nan
+from .arrays import WAVELENGTH_NAMES, may_be_wavelengths, values_or_nan
 from .georeference import to_nanometres
 from .scene import Scene, SceneError
 
 CUBE_NAMES = ("cube", "data", "hsi", "img", "image", "rad")
 """Names that settle which variable is the cube when a file has several of three dimensions."""
-WAVELENGTH_NAMES = ("wavelengths", "wavelength", "wavelengths_nm", "wl", "lambda", "bands", "wave", "waves")
 V5_LIMIT = 2**31
 """Bytes that a variable of version 5 must stay below."""
 NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -24,9 +23,8 @@ NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uin
 def read_mat(path: Path) -> Scene:
     """Read the one numeric variable of three dimensions, NaN as no-data, with its wavelengths if the file has them.
 
-    The wavelengths are the vector with one positive entry a band, not all equal, that has one of `WAVELENGTH_NAMES` and is no
-    list of band numbers: one that counts the bands or, as ``bands``, begins with whole numbers below 100; MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and
-    others as nanometres.
+    The wavelengths are the first vector with one entry a band that has one of `WAVELENGTH_NAMES` and holds what `may_be_wavelengths`;
+    MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and others as nanometres.
 
     Raises
     ------
@@ -43,9 +41,7 @@ def read_mat(path: Path) -> Scene:
     for name, shape in shapes.items():
         if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in {bands, max(first, 2)}:
             values = load(name).astype(np.float64).ravel()
-            whole = name.lower() == "bands" and values[0] < 100 and np.array_equal(values, values.round())
-            counts = whole or np.array_equal(values, np.arange(1, values.size + 1))
-            if ((0 < values) & (values < np.inf)).all() and (values.size == 1 or np.ptp(values)) and not counts:
+            if may_be_wavelengths(name, values):
                 if values.size != bands:
                     size = "x".join(map(str, shapes[variable]))
                     raise SceneError(f"{path}: the cube is {size} with {first} wavelengths; bands come last")

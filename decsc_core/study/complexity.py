@@ -175,7 +175,7 @@ def measure(
     if isinstance(config, DECSCConfig):
         if estimate.record is None:
             raise ValueError(f"{network}: the network is unrolled; costs are counted for those that solve for a fixed point")
-        final, timed = len(config.phantom) if config.gradient == "phantom" else 1, len(denoiser.shifts)
+        final, timed = config.final_evaluations, len(denoiser.shifts)
         passes = [record.iterations + final for record in estimate.record]
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
         row |= {name: row[name] * config.shifts / timed for name in ("seconds", "cpu_seconds")}

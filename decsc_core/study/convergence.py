@@ -22,12 +22,10 @@ from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
 
-METHODS = ("picard", "anderson", "broyden")
+SOLVERS = ("picard", "anderson", "broyden")
 TOLERANCE = 1e-3
 """Relative residual at which a copy counts as converged; the paper's and the release's."""
 RADIUS_ITERATIONS = 30
-DEPTHS = (5, 10, 20, 50, 100)
-"""Numbers of evaluations of f at which `deeper` looks."""
 MOST_COPIES = 9
 """Shifted copies that `deeper` follows, at most: the paper's 49 of 512 x 512 pixels would take 74 GB."""
 SETTLED = 0.05
@@ -110,7 +108,7 @@ def trace(
     clean, noisy : ndarray, shape (H, W, B), in [0, 1]
         B as the network's.
     method : str
-        One of `METHODS`.
+        One of `SOLVERS`.
     shifts : int
         Shifted copies, each with a fixed point of its own; the image is their mean.
     evaluations : int
@@ -186,7 +184,7 @@ def study(
         clean, noisy = scene.cube, noisy_cube(scene, case, seed)
         best: deq.Solution | None = None
         found = []
-        for method in METHODS:
+        for method in SOLVERS:
             curve, solution = trace(model, clean, noisy, method, shifts=shifts, evaluations=evaluations)
             curves.append(curve.assign(scene=scene.name, method=method))
             found.append(_summary(curve) | {"scene": scene.name, "method": method})
@@ -222,16 +220,15 @@ def _network(model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) ->
     row = {"psnr": psnr, "evaluations": float(model.config.solver.max_iter)}
     if output.solution is None:
         return row
-    final = len(model.config.phantom) if model.config.gradient == "phantom" else 1
     return row | {
-        "evaluations": float(output.solution.iterations.max()) + final,
+        "evaluations": float(output.solution.iterations.max()) + model.config.final_evaluations,
         "converged": float(output.solution.converged.double().mean()),
         "residual": float(output.solution.residuals.amin(0).max()),
     }
 
 
 def deeper(
-    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, depths: Sequence[int] = DEPTHS
+    model: DECSC, scenes: Sequence[Scene], case: str, seed: int, depths: Sequence[int]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Follow the network's own solver far beyond its cap, on all the shifted copies that it averages, or `MOST_COPIES` of them.
 
@@ -275,10 +272,11 @@ def verdict(table: pd.DataFrame, cap: int) -> str:
     at, last = (table[table["evaluations"] == depth] for depth in (cap, table["evaluations"].max()))
     whole = (at["converged"] == at["copies"]).sum()
     most = last.loc[last["change"].abs().idxmax()]
+    change = f"by {most['change']:+.4f} dB" if abs(most["change"]) >= 5e-5 else "by less than 0.0001 dB"
     return (
         f"Within {cap} evaluations {whole} of {len(at)} scenes and {at['converged'].sum()} of {at['copies'].sum()} "
         f"copies got to {TOLERANCE:g}. From {cap} to {most['evaluations']} the MPSNR changes most for {most['scene']}, "
-        f"by {most['change']:+.4f} dB."
+        f"{change}."
     )
 
 
@@ -324,7 +322,7 @@ def draw(curves: pd.DataFrame, trained: tuple[int, int] | None = None) -> Figure
         Fewest and most evaluations that an image got in training, shaded.
     """
     figure, panels = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.2))
-    for method in METHODS:
+    for method in SOLVERS:
         mine = curves[curves["method"] == method].groupby("evaluations")
         at = np.array(list(mine.groups))
         line, = panels[0].plot(at, mine["psnr"].mean(), label=method.capitalize())

@@ -178,11 +178,9 @@ def side_by_side(panels: Sequence[widgets.Widget], width: str = "100%") -> widge
     return widgets.GridBox(panels, layout={"width": width, "grid_template_columns": columns, "align_items": "flex-end"})
 
 
-def slider(name: str, high: int, *, low: int = 1, width: str = "22em", **more) -> widgets.IntSlider:
+def slider(name: str, high: int, *, low: int = 1, width: str = "22em") -> widgets.IntSlider:
     """A slider of whole numbers from `low` to `high`, at `low`."""
-    return widgets.IntSlider(
-        low, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width=width), **more
-    )
+    return widgets.IntSlider(low, min=low, max=high, description=name, style=STYLE, layout=widgets.Layout(width=width))
 
 
 def show_anew(box: widgets.Box) -> None:

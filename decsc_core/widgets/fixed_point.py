@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from decsc_core.study.convergence import METHODS, TOLERANCE
+from decsc_core.study.convergence import SOLVERS, TOLERANCE
 from decsc_core.study.figures import COLOURS
 from decsc_core.widgets.bench import STYLE, WRAP, Bench
 from decsc_core.widgets.explorer import Explorer, Facts, View, show_anew, side_by_side, slider
@@ -26,7 +26,7 @@ class FixedPointExplorer(Explorer):
 
     def __init__(self, bench: Bench, *, in_view: bool = True) -> None:
         self.solver = widgets.ToggleButtons(
-            options=[(name.capitalize(), name) for name in METHODS], value="anderson", style={"button_width": "8em"}
+            options=[(name.capitalize(), name) for name in SOLVERS], value="anderson", style={"button_width": "8em"}
         )
         self.tolerance = widgets.SelectionSlider(
             options=[(f"{value:g}", value) for value in TOLERANCES],

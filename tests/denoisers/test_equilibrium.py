@@ -10,10 +10,11 @@ import torch
 from decsc_core import metrics, noise
 from decsc_core import weights as files
 from decsc_core.denoisers.base import CubeError
-from decsc_core.denoisers.equilibrium import Equilibrium
+from decsc_core.denoisers.equilibrium import Equilibrium, _record
 from decsc_core.denoisers.tiling import OVERLAP, pieces
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.model import DECSC, SolverConfig, preset
+from decsc_core.deq import Solution
+from decsc_core.model import DECSC, Output, SolverConfig, preset
 from decsc_core.scenes import load_scene, scene_names
 
 
@@ -89,6 +90,27 @@ def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
     model.load_state_dict(tiny.model.state_dict())
     record = Equilibrium(replace(tiny, model=model))(cube).record[0]
     assert record.iterations == 2 and len(record.residuals) == 2 and not record.converged
+
+
+def test_the_record_is_that_of_the_worst_copy_of_all_chunks() -> None:
+    def output(residuals: list[list[float]], iterations: list[int], converged: list[bool]) -> Output:
+        empty = torch.zeros(1)
+        return Output(empty, empty, Solution(empty, torch.tensor(residuals), torch.tensor(iterations), torch.tensor(converged)))
+
+    record = _record([output([[0.5, 0.25], [0.125, 0.0625]], [2, 1], [True, True]), output([[0.25], [0.5], [0.03125]], [3], [True])])
+    assert (record.residuals, record.iterations, record.converged) == ([0.5, 0.5, 0.125], 3, True)
+    assert _record([output([[0.5]], [1], [True]), output([[0.5]], [1], [False])]).converged is False
+
+
+def test_a_cpu_takes_few_copies_at_a_time_and_never_one_left_over(tiny, cube, monkeypatch) -> None:
+    taken = []
+    monkeypatch.setattr(tiny.model, "forward", lambda image, shifts, plain=tiny.model.forward: taken.append(shifts) or plain(image, shifts))
+    for count in (1, 4, 7, 9):
+        taken.clear()
+        Equilibrium(tiny, shifts=count, device="cpu", tile=64)(cube)
+        sizes = [len(some) for some in taken]
+        assert max(sizes) <= 3 and (min(sizes) > 1 or count == 1)
+        assert sorted(shift for some in taken for shift in some) == sorted(Equilibrium(tiny, shifts=count).shifts)
 
 
 def test_there_is_no_record_where_nothing_is_solved(tiny, cube) -> None:

@@ -297,13 +297,15 @@ def test_input_of_another_shape_is_refused(shape):
         DECSC(tiny())(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float64])
 def test_input_of_another_type_is_refused(dtype):
-    with pytest.raises(ValueError, match=rf"^input of {dtype} must be of torch\.float32 or torch\.float64"):
+    with pytest.raises(ValueError, match=rf"^input of {dtype} must be of torch\.float32, as the network is"):
         DECSC(tiny())(torch.zeros(1, 5, 8, 8, dtype=dtype))
+    with pytest.raises(ValueError, match=r"^input of torch\.float32 must be of torch\.float64, as the network is"):
+        DECSC(tiny()).double()(torch.zeros(1, 5, 8, 8))
 
 
-@pytest.mark.parametrize("shifts", [[], [(9, 9)], [(-1, 0)], [(0, 0), (0, 7)]])
+@pytest.mark.parametrize("shifts", [[], [(9, 9)], [(-1, 0)], [(0, 0), (0, 7)], [(0.5, 1)]])
 def test_shifts_that_the_stride_does_not_have_are_refused(shifts):
     with pytest.raises(ValueError, match=r"^shifts=\[.*\] must be pairs of whole numbers from 0 to \d, at least one pair$"):
         DECSC(tiny())(torch.zeros(1, 5, 8, 8), shifts)

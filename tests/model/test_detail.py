@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decsc_core.model.detail import DetailEnhancement, DifferenceConv3d
+from decsc_core.model.detail import SINGLE, DetailEnhancement, DifferenceConv3d, convolve
 
 J = 4
 BRANCHES = ("plain", "central", "horizontal", "vertical", "spectral")
@@ -127,6 +127,24 @@ def test_codes_of_any_size(form, size):
         assert out.shape == codes.shape and out.isfinite().all()
         assert torch.equal(prior(codes, fused), out)
         torch.testing.assert_close(prior(codes[1:2], fused), out[1:2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", [0, SINGLE], ids=["3-D", "2-D"])
+def test_a_single_volume_is_convolved_as_in_a_batch(limit, monkeypatch):
+    """`conv3d` itself, with its gradient, whichever way the volume takes."""
+    monkeypatch.setattr("decsc_core.model.detail.SINGLE", limit)
+    calls = []
+    monkeypatch.setattr(F, "conv2d", lambda *a, plain=F.conv2d, **k: calls.append(a) or plain(*a, **k))
+    generator = torch.Generator().manual_seed(3)
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((1, 4, 6, 5, 7), (3, 4, 3, 3, 3), (3,))]
+    found, expected = convolve(*tensors), F.conv3d(*tensors, padding=1)
+    torch.testing.assert_close(found, expected)
+    push = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    for one, other in zip(torch.autograd.grad(found, tensors, push), torch.autograd.grad(expected, tensors, push)):
+        torch.testing.assert_close(one, other)
+    assert bool(calls) == bool(limit)
+    batch = torch.cat([tensors[0], 2 * tensors[0]])
+    torch.testing.assert_close(convolve(batch, *tensors[1:])[:1], expected)
 
 
 def test_the_inner_width_is_half():

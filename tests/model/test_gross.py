@@ -38,6 +38,14 @@ def test_gaussian_noise_stays_as_it_is(sigma):
     assert torch.equal(cut(noisy, clean, E), noisy)
 
 
+@pytest.mark.parametrize("share, seen", [(0.003, False), (0.008, True)])
+def test_a_band_has_gross_errors_from_one_pixel_in_two_hundred_on(share, seen):
+    clean, noisy = cubes(0.03)
+    noisy[0, 1] = clean[0, 1]
+    noisy[0, 1].view(-1)[: round(share * 48 * 40)] += 0.5
+    assert torch.equal(cut(noisy, clean, E), noisy) != seen
+
+
 def test_bands_with_gross_errors_come_as_close_as_the_limit_and_others_stay():
     clean, noisy = cubes(0.03)
     bad = spoilt(noisy)

@@ -7,7 +7,7 @@ import torch
 
 from decsc_core.model import DECSC, SolverConfig, misfit, preset
 from decsc_core.model.decsc import noise_levels
-from decsc_core.model.misfit import FLOOR, GROSS, KNEE, LEVEL_PIXELS, SLOPE, posterior_mean
+from decsc_core.model.misfit import FLOOR, GROSS, KNEE, LEVEL_PIXELS, SLOPE, _texture, limits, posterior_mean
 
 E = 0.02
 SIGMAS = (0, 0.01, 0.05, 0.2)
@@ -173,3 +173,28 @@ def test_texture_of_a_few_bands_is_no_misfit():
     rest[:, :2, :, ::4] += 0.15
     found = posterior_mean(rest, torch.full((1, 21), 0.02, dtype=torch.float64), E)
     assert found[:, :2].square().mean().sqrt() < 0.04
+
+
+def test_the_variance_of_texture_is_its_formula_literally():
+    """Pixel by pixel: three rounds of the weighted mean of rest^2 - sigma^2, where the median band is far off; then the mean of the neighbours."""
+    rest = many_bands(0.02)[:, :5, :7, :8]
+    rest[..., 2:4, 3:7] += 0.08
+    rest[:, 1, 2, 3] += 0.5
+    given = np.array([0.03, 0.02, 0.01, 0.015, 0.02])
+    image = rest[0].numpy()
+    lower_median = lambda values: np.sort(values, axis=None)[(values.size - 1) // 2]  # as torch's
+    own = [lower_median(abs(band - lower_median(band))) / 0.6745 for band in image]
+    sigma = np.minimum(given, own)
+    variance = np.zeros((7, 8))
+    for y, x in np.ndindex(7, 8):
+        pixel, found = image[:, y, x], FLOOR**2
+        for _ in range(3):
+            whole = found + sigma**2
+            excess = np.minimum(pixel**2 - sigma**2, 9 * whole)
+            found = max((excess / whole**2).sum() / (1 / whole**2).sum(), FLOOR**2 / 100)
+        variance[y, x] = found * (np.median(abs(pixel) / np.sqrt(sigma**2 + FLOOR**2)) > 1.2)
+    around = np.array([[variance[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean() for x in range(8)] for y in range(7)])
+    most = limits(rest, torch.from_numpy(sigma)[None, :, None, None], E)[0].numpy()
+    expected = image.clip(-most, most) * around / np.maximum(around + sigma[:, None, None] ** 2, FLOOR**2 / 100)
+    np.testing.assert_allclose(_texture(rest, levels(*given)[..., None, None], E)[0], expected, rtol=0, atol=1e-9)
+    assert 0 < np.count_nonzero(around) < around.size

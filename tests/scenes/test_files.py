@@ -206,6 +206,30 @@ def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
         read(tmp_path / "a.bsq")
 
 
+@pytest.mark.parametrize("name, values, expected", [
+    ("wavelengths", WAVELENGTHS, WAVELENGTHS), ("wl", WAVELENGTHS / 1e3, WAVELENGTHS), ("Lambda", WAVELENGTHS[:, None], WAVELENGTHS),
+    ("bands", [1, 2, 3, 4], None), ("wave", [0.4, 0.5], None), ("wavelengths", [0, 1, 2, 3.5], None), ("other", WAVELENGTHS, None),
+    ("wavelength", list("abcd"), None),
+])
+def test_npz_wavelengths_by_the_names_that_matlab_files_have(tmp_path, numbers, name, values, expected):
+    np.savez(tmp_path / "a.npz", cube=numbers, **{name: values})
+    found = read(tmp_path / "a.npz").wavelengths
+    assert found is None if expected is None else np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("ending, told", [
+    (".npy", "wavelengths and georeference left out: .npy has no place for that"),
+    (".npz", "georeference left out: .npz has no place for that"), (".mat", "georeference left out: .mat has no place for that"),
+    (".tif", ""), (".hdr", ""),
+])
+def test_what_a_format_has_no_place_for_is_told(tmp_path, numbers, ending, told):
+    where = {"crs": rasterio.CRS.from_epsg(32632).to_wkt(), "transform": (30.0, 0.0, 5e5, 0.0, -30.0, 4e6)}
+    scene = Scene.from_physical(numbers, "s", wavelengths=WAVELENGTHS, metadata=where)
+    with pytest.warns(UserWarning, match=f"^{re.escape(told)}$") if told else nullcontext():
+        write(scene, tmp_path / f"a{ending}")
+    write(Scene.from_physical(numbers, "s"), tmp_path / f"b{ending}")
+
+
 @pytest.mark.parametrize("data, header, given", [
     ("AVIRIS_x", "AVIRIS_x.hdr", "AVIRIS_x"),
     ("AVIRIS_x", "AVIRIS_x.hdr", "AVIRIS_x.hdr"),
@@ -540,7 +564,8 @@ def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, num
 def test_npy_and_npz_round_trip(tmp_path, numbers):
     scene = Scene.from_physical(numbers, "my scene", wavelengths=WAVELENGTHS)
     for name in ("a.npy", "b.npz"):
-        write(scene, tmp_path / name)
+        with pytest.warns(UserWarning, match="^wavelengths left out") if name == "a.npy" else nullcontext():
+            write(scene, tmp_path / name)
         np.testing.assert_array_equal(read(tmp_path / name).physical(), scene.physical())
     again = read(tmp_path / "b.npz")
     assert again.name == "my scene"

@@ -12,6 +12,7 @@ import pytest
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.study import artifacts, tables
 from decsc_core.study.artifacts import ARTIFACTS, Artifact, gallery
+from decsc_core.study.comparison import best_untrained
 from decsc_core.study.evaluate import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,3 +59,10 @@ def test_the_published_tables_are_the_means_of_the_published_rows(means, scenes,
     assert behind["code"].str.fullmatch(r"\d+\.\d+\.\d+\+[0-9a-f]{12}").all() and behind["seed"].eq(0).all()
     learned = behind["method"].map(lambda method: method in METHODS and METHODS[method].params > 0)
     assert behind.loc[learned, "weights"].str.fullmatch("[0-9a-f]{12}").all() and behind.loc[~learned, "weights"].eq("").all()
+
+
+def test_the_best_without_training_beside_short_trainings_is_that_of_table_2():
+    folder = ROOT / "figures/standard"
+    best = best_untrained(read_rows(folder / "table2_rows.csv"))["psnr"]
+    beside = pd.read_csv(folder / "table_comparison.csv").set_index("method").loc["best without training"]
+    pd.testing.assert_series_equal(beside[[f"{case} [dB]" for case in best.index]].astype(float), best, check_names=False, check_index=False)

@@ -78,7 +78,7 @@ def test_picard_is_f_repeated(contraction, pair):
     assert len(curve) == 5
 
 
-@pytest.mark.parametrize("method", convergence.METHODS)
+@pytest.mark.parametrize("method", convergence.SOLVERS)
 def test_converged_counts_the_copies_that_the_solver_would_have_stopped(contraction, pair, method):
     clean, noisy = pair
     curve, _ = convergence.trace(contraction, clean, noisy, method, shifts=SHIFTS, evaluations=60)
@@ -138,9 +138,9 @@ def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene, pair)
     scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
     curves, table = convergence.study(contraction, scenes, "gauss-55", 3, shifts=SHIFTS, evaluations=40)
     assert list(zip(table["scene"], table["method"])) == [
-        (s.name, method) for s in scenes for method in (*convergence.METHODS, "network")
+        (s.name, method) for s in scenes for method in (*convergence.SOLVERS, "network")
     ]
-    assert len(curves) == 2 * len(convergence.METHODS) * 41
+    assert len(curves) == 2 * len(convergence.SOLVERS) * 41
     assert (table["converged"] == 1).all() and (table["radius"] < 1).all()
 
     clean, noisy = pair
@@ -250,10 +250,10 @@ def test_the_figure_shows_means_over_scenes(contraction, scene):
     figure = convergence.draw(curves, trained=(2, 4))
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["Picard", "Anderson", "Broyden"]
-    for line, method in zip(lines, convergence.METHODS):
+    for line, method in zip(lines, convergence.SOLVERS):
         at_3 = curves[(curves["method"] == method) & (curves["evaluations"] == 3)]
         assert line.get_ydata()[3] == pytest.approx(at_3["psnr"].mean())
-    for line, method in zip(figure.axes[2].get_lines(), convergence.METHODS):
+    for line, method in zip(figure.axes[2].get_lines(), convergence.SOLVERS):
         first = curves[(curves["method"] == method) & (curves["converged"] == 1)]["evaluations"].min()
         reached = line.get_xdata()[line.get_ydata() > 0]
         assert (reached[0] if len(reached) else np.nan) == pytest.approx(first + 1, nan_ok=True), "as the table counts"
