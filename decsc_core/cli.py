@@ -321,7 +321,7 @@ def train(
         told = f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps"
         if (before := story.get("validation_psnr_before")) is not None:
             told += f", {before:.3f} dB before"
-            if before > story["validation_psnr"]:
+            if round(before, 3) > round(story["validation_psnr"], 3):
                 told += ": worse; try a smaller --learning-rate or a larger budget"
         typer.echo(told)
 

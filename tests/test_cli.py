@@ -706,7 +706,7 @@ def test_a_folder_that_may_not_be_searched_is_one_line(decsc, monkeypatch):
 
     monkeypatch.setattr(Path, "is_dir", denied)
     code, _, err = decsc("denoise", "none.npy", "locked/out.npy")
-    assert code == 2 and err == "decsc: locked/out.npy: [Errno 13] Permission denied: 'locked/out.npy'\n"
+    assert code == 2 and err == "decsc: locked/out.npy: Permission denied\n"
 
 
 def test_a_noise_level_is_told_in_the_units_of_the_file(decsc, tmp_path):
