@@ -261,7 +261,7 @@ NOTEBOOK = (
 
 onstart:
     try:
-        for name in {part["dataset"]: None for part in (config, config["train"], config["remote"])}:
+        for name in dict.fromkeys(part["dataset"] for part in (config, config["train"], config["remote"])):
             load_scene(name, scene_names(name, "test")[0])
         for scene, name in config["real"]["scenes"].items():
             load_scene(name, scene)

@@ -330,6 +330,12 @@ def test_notebooks_of_remote_sensing_scenes_are_told_their_weights():
     assert told["12"]["remote"]["weights"] == told["04"]["weights"]
 
 
+def test_a_scene_that_its_data_set_does_not_have_is_told_before_anything_runs(copy):
+    done = command("./run_all.sh", "--config", "real={scenes: {nope: photos}}", cwd=copy)
+    assert done.returncode == 1 and "profile quick: photos has no scene 'nope'; it has astronaut, " in done.stderr
+    assert not (copy / "runs").exists() and "Traceback" not in done.stderr
+
+
 def test_missing_data_is_one_clear_line(copy):
     done = command("./run_all.sh", "--profile", "standard", cwd=copy, DECSC_DATA=str(copy / "nothing"))
     assert done.returncode == 1

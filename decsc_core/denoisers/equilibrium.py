@@ -113,11 +113,11 @@ class Equilibrium(Denoiser):
         """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""
         at_once = max(1, int(spare_memory(self.device, CPU_BYTES) // _copy_bytes(model, max(image.shape[-2:]))))
         at_once = min(at_once, CPU_COPIES) if self.device.type == "cpu" else at_once
-        parts = -(-len(self.shifts) // at_once)
+        chunks = -(-len(self.shifts) // at_once)
         mean, square = torch.zeros_like(image), torch.zeros_like(image)
         outputs = []
-        for part in range(parts):
-            chunk: list[Shift] = self.shifts[part::parts]
+        for first in range(chunks):
+            chunk: list[Shift] = self.shifts[first::chunks]
             output = model(image, chunk)
             mean += output.parts * len(chunk)
             square += (output.spread**2 + output.parts**2) * len(chunk)

@@ -223,7 +223,9 @@ def test_the_verdict_counts_scenes_and_copies_and_names_the_largest_change():
     })
     told = convergence.verdict(table, 20)
     assert "Within 20 evaluations 1 of 2 scenes and 16 of 18 copies got to 0.001" in told
-    assert "From 20 to 100 the MPSNR changes most for b, by -0.3000 dB" in told
+    assert "From 20 to 100 the MPSNR changes most for b, by -0.3000 dB." in told
+    still = convergence.verdict(table.assign(change=[0, 1e-5, 0, -4e-5]), 20)
+    assert still.endswith("From 20 to 100 the MPSNR changes most for b, by less than 0.0001 dB.")
 
 
 def test_the_figure_of_depths_is_zero_at_the_cap(scene):
