@@ -29,8 +29,8 @@ class Equilibrium(Denoiser):
     other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
     are extended by reflection, noise and all, so that for one band or a few a band-wise method is mostly better. Fixed points are found for
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
-    cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise mostly takes one pass, more where
-    fine texture is left over. An image of a single pixel, which tells nothing of its noise, comes back as it is from a network
+    cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare
+    images of strong fine texture. An image of a single pixel, which tells nothing of its noise, comes back as it is from a network
     with a `misfit`, as those of the package are.
 
     Parameters
@@ -93,13 +93,16 @@ class Equilibrium(Denoiser):
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
         """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
 
-        A network without a `misfit` takes all noise for Gaussian, as the paper does.
+        A network without a `misfit` takes all noise for Gaussian, as the paper does. A pass that finds no fixed point where the one
+        before did is not counted.
         """
         image, records, most = noisy, [], PASSES if model.config.misfit else 1
         while True:
-            mean, deviation, record = self._solve(model, image, bar)
+            mean, spread, record = self._solve(model, image, bar)
+            if records and record and records[-1].converged and not record.converged:
+                break
             records.append(record)
-            estimate = model.with_misfit(mean, image)
+            estimate, deviation = model.with_misfit(mean, image), spread
             if len(records) == most:
                 break
             image = cut(noisy, estimate, model.config.misfit)

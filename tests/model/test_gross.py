@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.model import DECSC, SolverConfig, preset
 from decsc_core.model.gross import PASSES, cut
@@ -44,6 +45,30 @@ def test_a_band_has_gross_errors_from_one_pixel_in_two_hundred_on(share, seen):
     noisy[0, 1] = clean[0, 1]
     noisy[0, 1].view(-1)[: round(share * 48 * 40)] += 0.5
     assert torch.equal(cut(noisy, clean, E), noisy) != seen
+
+
+def strays(noisy: torch.Tensor, band: int, distance: float) -> torch.Tensor:
+    """One pixel in a hundred of a band so far off, as fine texture may be."""
+    where = torch.rand(noisy.shape[-2:], generator=torch.Generator().manual_seed(3)) < 0.01
+    noisy = noisy.clone()
+    noisy[0, band][where] += distance
+    return noisy
+
+
+@pytest.mark.parametrize("distance, seen", [(0.2, False), (0.25, True)])
+def test_an_image_has_gross_errors_from_a_sixth_of_what_is_left_over_of_a_band_on(distance, seen):
+    clean, noisy = cubes(0.03)
+    bad = strays(noisy, 1, distance)
+    assert torch.equal(cut(bad, clean, E), bad) != seen
+
+
+def test_beside_a_band_with_strong_gross_errors_weak_ones_are_cut_too_but_not_in_another_image():
+    clean, noisy = cubes(0.03)
+    weak = strays(noisy, 1, 0.2)
+    both = torch.cat([strays(weak, 3, 0.5), weak])
+    better = cut(both, clean.expand_as(both), E)
+    assert not torch.equal(better[0, 1], both[0, 1]) and not torch.equal(better[0, 3], both[0, 3])
+    assert torch.equal(better[1], weak[0])
 
 
 def test_bands_with_gross_errors_come_as_close_as_the_limit_and_others_stay():
@@ -92,6 +117,22 @@ def test_an_image_with_gross_errors_is_denoised_again_without_them(watched):
     for given in watched[1:]:
         assert (given - clean).abs().max() < 0.2 and torch.equal(given[0, WHOLE], noisy[0, WHOLE])
     assert np.abs(estimate.cube - as_cube(clean)).max() < 0.12
+
+
+@pytest.mark.parametrize("first, second, kept", [(True, False, 1), (False, False, 3), (True, True, 3)])
+def test_a_pass_without_a_fixed_point_does_not_replace_one_with(monkeypatch, first, second, kept):
+    clean, noisy = cubes(0.03)
+    solved = []
+
+    def solve(self, model, image, bar):
+        solved.append(image)
+        return clean + 0.01 * len(solved), torch.zeros_like(clean), Record([1.0], 1, first if len(solved) == 1 else second)
+
+    monkeypatch.setattr(Equilibrium, "_solve", solve)
+    monkeypatch.setattr(DECSC, "with_misfit", lambda self, parts, noisy: parts)
+    estimate = network()(as_cube(spoilt(noisy)))
+    assert [record.converged for record in estimate.record] == ([first] + [second] * 2)[:kept]
+    np.testing.assert_allclose(estimate.cube, as_cube(clean + 0.01 * kept), rtol=0, atol=1e-5)
 
 
 def test_gaussian_noise_takes_one_pass(watched):
