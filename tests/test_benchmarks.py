@@ -145,6 +145,19 @@ def test_the_releases_step_is_that_of_its_network_and_one_evaluation_more(monkey
     assert all(one is other is None or torch.equal(one, other) for one, other in zip(*gradients))
 
 
+def test_ways_to_solve_on_a_cpu_give_one_estimate(tmp_path):
+    out = tmp_path / "table.json"
+    done = command("equilibrium.py", "--sides", "8", "12", "--repeats", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())
+    assert [row["side"] for row in rows] == [8] * 5 + [12] * 5
+    for first, rest in ((rows[0], rows[:3]), (rows[3], rows[3:5]), (rows[5], rows[5:8]), (rows[8], rows[8:])):
+        for row in rest:
+            assert row["relative"] == pytest.approx(row["CPU [s]"] / first["CPU [s]"])
+            assert row["largest difference"] < 1e-5
+    assert rows[3]["CPU [s]"] < rows[0]["CPU [s]"]
+
+
 def test_scenes_that_are_not_there_are_told_in_one_line(tmp_path):
     done = command(*TINY, "--quick", "--dataset", "cave", DECSC_DATA=str(tmp_path))
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "DECSC_DATA" in done.stderr
@@ -170,6 +183,12 @@ def test_numbers_that_a_row_lacks_are_dashes(script, monkeypatch, capsys):
     main()
     first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[-2:])
     assert first == ["MTSNN++", "–", "–"] and second == ["HSDT", "1.5", "2.25"]
+
+
+@pytest.mark.parametrize("option", [("--repeats", "0"), ("--sides", "7")])
+def test_solving_too_little_is_refused(option):
+    done = command("equilibrium.py", *option)
+    assert done.returncode == 2 and "--repeats must be at least 1 and --sides at least 8" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--repeats", "--sides"])
