@@ -450,7 +450,7 @@ rule close_range:
         rows(config["dataset"], config["cases"], config["methods"]),
         config["weights"].values(),
         DRAWING,
-        code("study/readings.py", "study/synthetic.py"),
+        code("study/readings.py", "study/rows.py"),
         notebook="notebooks/03_close_range.ipynb",
     output:
         published("03_close_range"),
@@ -482,7 +482,7 @@ rule remote_sensing:
         rows(config["remote"]["dataset"], config["remote"]["cases"], config["remote"]["methods"]),
         weights_on(config["remote"]["dataset"]).values(),
         DRAWING,
-        code("study/synthetic.py"),
+        code("study/rows.py"),
         notebook="notebooks/04_remote_sensing.ipynb",
     output:
         published("04_remote_sensing"),
@@ -508,7 +508,7 @@ rule real_noise:
         ],
         [weights_on(dataset).values() for dataset in config["real"]["scenes"].values()],
         DRAWING,
-        code("study/synthetic.py", "study/noreference.py"),
+        code("study/rows.py", "study/noreference.py"),
         notebook="notebooks/05_real_noise.ipynb",
     output:
         published("05_real_noise"),
@@ -532,7 +532,7 @@ rule complexity:
         [method_files(method) for method in config["complexity"]["methods"]],
         DATA,
         DRAWING,
-        code("study/averaging.py", "study/complexity.py", "study/synthetic.py"),
+        code("study/averaging.py", "study/complexity.py", "study/rows.py"),
         notebook="notebooks/06_complexity.ipynb",
     output:
         published("06_complexity"),
@@ -720,7 +720,7 @@ rule comparison:
         run_files(COMPARED, COMPARED_CASES),
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         DRAWING,
-        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/synthetic.py"),
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/rows.py"),
         notebook="notebooks/14_comparison.ipynb",
     output:
         published("14_comparison"),
@@ -755,7 +755,7 @@ rule report:
         compared_files(),
         config["weights"].values(),
         weights_on(config["remote"]["dataset"]).values(),
-        code("study/report.py", "study/faults.py", "study/icvl_lists.json", "study/paper*", "study/synthetic.py"),
+        code("study/report.py", "study/faults.py", "study/icvl_lists.json", "study/paper*", "study/rows.py"),
         notebook="notebooks/12_report.ipynb",
     output:
         published("12_report"),

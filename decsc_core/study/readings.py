@@ -11,7 +11,7 @@ import pandas as pd
 from decsc_core.study import paper
 from decsc_core.study.captions import describe_rows, provenance
 from decsc_core.study.evaluate import NOISY
-from decsc_core.study.synthetic import gather
+from decsc_core.study.rows import gather
 
 READINGS = {"mixture-disjoint": "disjoint", "mixture-independent": "independent"}
 """The noise cases that are readings of the paper's mixture, and what they are called in the table."""

@@ -1,4 +1,4 @@
-"""study.synthetic: rows of several methods, the estimates of the scene of the figures, row means."""
+"""study.rows: rows of several methods, the estimates of the scene of the figures, row means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from decsc_core.scenes import Scene
-from decsc_core.study import evaluate, paper, synthetic
+from decsc_core.study import evaluate, paper
+from decsc_core.study.rows import estimates, gather, row_mean_distances, row_means
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def rows(tmp_path, monkeypatch) -> pd.DataFrame:
         for seed, name in enumerate(("north", "south"))
     }
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scenes[name])
-    return synthetic.gather(
+    return gather(
         "quick", "photos", ["corr", "gauss-95"], ["noisy", "tv"], seed=2, folder=tmp_path, scenes=list(scenes), crop=16
     )
 
@@ -29,7 +30,7 @@ def test_rows_come_case_by_case_and_method_by_method(rows):
 
 
 def test_estimates_are_those_of_the_first_scene_as_it_was_evaluated(rows, tmp_path):
-    scene, cubes, notes = synthetic.estimates(rows[rows["case"] == "gauss-95"], tmp_path)
+    scene, cubes, notes = estimates(rows[rows["case"] == "gauss-95"], tmp_path)
     assert scene.name == "north" and scene.cube.shape == (16, 16, 31)
     assert list(cubes) == ["Noisy", "TV"]
     np.testing.assert_array_equal(cubes["Noisy"], evaluate.noisy_cube(scene, "gauss-95", 2))
@@ -39,9 +40,9 @@ def test_estimates_are_those_of_the_first_scene_as_it_was_evaluated(rows, tmp_pa
 
 def test_row_means_and_their_distances():
     clean = np.arange(24.0).reshape(2, 3, 4)
-    profiles = synthetic.row_means({"Clean": clean, "TV": clean + [[[3]], [[4]]]}, 2)
+    profiles = row_means({"Clean": clean, "TV": clean + [[[3]], [[4]]]}, 2)
     assert profiles.to_dict("list") == {"row": [1, 2], "Clean": [5, 17], "TV": [8, 21]}
-    table = synthetic.row_mean_distances(profiles)
+    table = row_mean_distances(profiles)
     assert table.to_dict("list") == {"method": ["TV"], "RMS difference from clean": [pytest.approx(12.5**0.5)]}
 
 
