@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
@@ -142,15 +143,23 @@ def denoise(
 
 
 def _tell_scene(source: Path, scene: Scene) -> None:
-    """Say on stderr how large a scene is, how many values it lacks, which bands, from 1, are dead, and how large areas of one spectrum are."""
+    """Say on stderr how large a scene is, how many values it lacks, which bands, from 1, are bad or dead, and how large areas of one spectrum are."""
     height, width, bands = scene.cube.shape
     missing = scene.missing()
     lacking = "" if missing is None else f", {missing.sum()} values without data"
     single = single_valued(scene.cube)
-    dead = f"; of a single value, left as they are: {', '.join(map(str, np.flatnonzero(single) + 1))}" if single.any() else ""
+    bad = scene.metadata.get("bad_bands", {})
+    marked = f"; marked as bad, left as they are: {_numbers(bad)}" if bad else ""
+    others = [band for band in np.flatnonzero(single) if band not in bad]
+    dead = f"; of a single value, left as they are: {_numbers(others)}" if others else ""
     areas = np.count_nonzero(blank(scene.cube[:, :, ~single]))
     alike = f"; {areas} pixels in areas of one spectrum, left as they are" if areas else ""
-    say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}{dead}{alike}")
+    say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}{marked}{dead}{alike}")
+
+
+def _numbers(bands: Iterable[int]) -> str:
+    """Bands counted from 1, as text."""
+    return ", ".join(str(band + 1) for band in bands)
 
 
 def _tell_weights(denoiser: Denoiser) -> None:
@@ -237,8 +246,9 @@ def score(
 ) -> None:
     """Compare a scene with a clean one: MPSNR [dB], SSIM, global SSIM, SAM [rad].
 
-    Both are brought by their physical values to the scale in which the clean scene spans [0, 1]. Pixels without data
-    count with their filled-in values. In JSON an infinite MPSNR, where a band is reproduced exactly, is null.
+    Both are brought by their physical values to the scale in which the clean scene spans [0, 1]. Bands that are bad or of a
+    single value in the clean scene do not count; pixels without data do, with their filled-in values. In JSON an infinite
+    MPSNR, where a band is reproduced exactly, is null.
     """
     from decsc_core import metrics
     from decsc_core.scenes import read
@@ -248,7 +258,10 @@ def score(
     if reference.cube.shape != scored.cube.shape:
         shapes = scored.cube.shape, reference.cube.shape
         raise Refused(f"{estimate}: the scene is {shapes[0]} but {clean} is {shapes[1]}; give scenes of one shape")
-    cubes = ((s.physical() - np.float64(reference.offset)) / reference.scale for s in (reference, scored))
+    dead = single_valued(reference.cube)
+    if dead.any():
+        say(f"bands that are bad or of a single value in {clean} do not count: {_numbers(np.flatnonzero(dead))}")
+    cubes = ((s.physical()[..., ~dead] - np.float64(reference.offset)) / reference.scale for s in (reference, scored))
     with blaming(str(clean)):
         scores = metrics.scores(*cubes)
     if json:

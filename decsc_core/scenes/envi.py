@@ -44,13 +44,15 @@ NUMBERS = {
 BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
 """Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
 PER_BAND = ("wavelength", "fwhm", "bbl", "band names")
+PLACES = {"transform": "map info", "gcps": "geo points", "rpcs": "rpc info"}
+"""What tells where a scene lies: its name in `Scene.metadata` and in a header."""
 
 
 def read_envi(path: Path) -> Scene:
     """Read an ENVI image from its header or its data file.
 
-    Values are divided by the header's `reflectance scale factor`; `data ignore value` marks no-data; wavelengths
-    are converted to nm from the header's unit, or left out, with a warning that says why.
+    Values are divided by the header's `reflectance scale factor`; `data ignore value` marks no-data, 0 in the list `bbl` a bad band;
+    wavelengths are converted to nm from the header's unit, or left out, with a warning that says why.
     """
     header_path, data_path = _both_files(path)
     image = _opened(header_path, data_path)
@@ -59,6 +61,8 @@ def read_envi(path: Path) -> Scene:
     header = dict(image.metadata)
     if header["interleave"].lower() not in INTERLEAVES:
         raise SceneError(f"{header_path}: the header's interleave {header['interleave']!r} is not bsq, bil or bip")
+    if str(header.get("file compression", "0")) != "0":
+        raise SceneError(f"{header_path}: the image is compressed (file compression); unpack it first")
     if not 0 < image.scale_factor < np.inf:
         factor = header["reflectance scale factor"]
         raise SceneError(f"{header_path}: the header's reflectance scale factor {factor} is not a number above 0")
@@ -84,7 +88,7 @@ def read_envi(path: Path) -> Scene:
     if per_band:  # of the values as they are in the file
         metadata["band_scales"] = tuple(float(gain) for gain in per_band.get("band_scales", np.ones(image.nbands)) * image.scale_factor)
         metadata["band_offsets"] = tuple(float(offset) for offset in per_band.get("band_offsets", np.zeros(image.nbands)))
-    if "map info" in header:
+    if any(field in header for field in PLACES.values()):
         try:
             with opened(data_path) as dataset:
                 metadata |= georeference(dataset)
@@ -94,7 +98,25 @@ def read_envi(path: Path) -> Scene:
     wavelengths, reason = _wavelengths(header, image.nbands)
     if reason:
         warnings.warn(f"{header_path}: wavelengths are left out: {reason}", stacklevel=2)
-    return Scene.from_physical(data, data_path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
+    return Scene.from_physical(
+        data, data_path.stem, missing=missing, bad=_bad_bands(header_path, header, image.nbands), wavelengths=wavelengths, metadata=metadata
+    )
+
+
+def _bad_bands(header_path: Path, header: dict[str, Any], bands: int) -> np.ndarray | None:
+    """True for bands (B,) that the header's bad band list marks as bad; None if it has none, or one that cannot be used, which it warns of."""
+    listed = header.get("bbl", [])
+    listed = listed if isinstance(listed, list) else [listed]
+    if not listed:
+        return None
+    try:
+        good = np.array(listed, dtype=float) != 0
+    except ValueError:
+        good = np.array([])
+    if good.size == bands and good.any():
+        return ~good
+    warnings.warn(f"{header_path}: the list of bad bands (bbl) is not used: it must have a number for each of the {bands} bands, not all 0", stacklevel=3)
+    return None
 
 
 def _opened(header_path: Path, data_path: Path) -> Any:
@@ -138,10 +160,7 @@ def envi_targets(path: Path) -> tuple[Path, Path]:
         header_path, data_path = path.with_suffix(".hdr"), path
     others = [file for file in _data_files(header_path) if file != data_path]
     if others:
-        raise SceneError(
-            f"{path}: {others[0].name} is already beside {header_path.name}; write to {others[0].name} to replace it, "
-            "or choose another name"
-        )
+        raise SceneError(f"{path}: {others[0].name} is already beside {header_path.name}; choose another name")
     return data_path, header_path
 
 
@@ -179,8 +198,14 @@ def _header(scene: Scene) -> dict[str, Any]:
             header.pop("fwhm", None)
             header["wavelength"] = [repr(float(value)) for value in scene.wavelengths]
             header["wavelength units"] = "Nanometers"
+    if "bad_bands" in scene.metadata and "bbl" not in header:
+        header["bbl"] = [int(band not in scene.metadata["bad_bands"]) for band in range(bands)]
     if "map info" not in header:
         header |= envi_georeference(scene.metadata)
+    names = {"gcps": "ground control points", "rpcs": "RPCs"}
+    lost = [name for key, name in names.items() if key in scene.metadata and PLACES[key] not in header]
+    if lost:
+        warnings.warn(f"{' and '.join(lost)} left out: they are written to GeoTIFF only", stacklevel=2)
     if isinstance(header.get("coordinate system string"), list):
         header["coordinate system string"] = "{" + ",".join(header["coordinate system string"]) + "}"
     return header

@@ -85,8 +85,8 @@ def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
-    value between ENVI and GeoTIFF (ground control points and RPCs from GeoTIFF to GeoTIFF); wavelengths, a georeference or a
-    rotation that the format has no place for are left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
+    value and the marks of bad bands between ENVI and GeoTIFF (ground control points and RPCs to GeoTIFF only); wavelengths, a
+    georeference, a rotation or marks of bad bands that the format has no place for are left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
     formats that cannot declare one.
 
     Raises
@@ -113,6 +113,7 @@ def write(scene: Scene, path: str | Path) -> None:
         return
     lost = ["wavelengths"] if scene.wavelengths is not None and writer is arrays.write_npy else []
     lost += ["georeference"] if any(key in scene.metadata for key in GEOREFERENCE) else []
+    lost += ["marks of bad bands"] if "bad_bands" in scene.metadata else []
     if lost:
         warnings.warn(f"{' and '.join(lost)} left out: {path.suffix.lower()} has no place for that", stacklevel=2)
 

@@ -65,12 +65,17 @@ def opened(path: Path, *args: Any, **kwargs: Any) -> Iterator[Any]:
 
 
 def georeference(dataset: Any) -> dict[str, Any]:
-    """`crs` (WKT) and `transform` (six numbers) of an open rasterio dataset, as far as it has them."""
-    found = {}
+    """`crs` (WKT), `transform` (six numbers), `gcps` and `gcps_crs`, `rpcs` of an open rasterio dataset, as far as it has them."""
+    found: dict[str, Any] = {}
     if dataset.crs:
         found["crs"] = dataset.crs.to_wkt()
     if not dataset.transform.is_identity:
         found["transform"] = tuple(dataset.transform)[:6]
+    points, crs = dataset.gcps
+    if points:
+        found |= {"gcps": points, "gcps_crs": crs and crs.to_wkt()}
+    if dataset.rpcs:
+        found["rpcs"] = dataset.rpcs
     return found
 
 

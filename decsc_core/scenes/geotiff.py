@@ -26,7 +26,7 @@ def read_geotiff(path: Path) -> Scene:
     An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of four bands of bytes for one,
     whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags: `wavelength` with
     `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those that cannot
-    be used are left out, with a warning that says why. Of a file of several pages of one band, the pages are the bands.
+    be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one band, the pages are the bands.
     """
     with opened(path) as dataset:
         if dataset.count == 1 and dataset.subdatasets:
@@ -39,11 +39,6 @@ def read_geotiff(path: Path) -> Scene:
         bands = [band for band in dataset.indexes if band not in alpha]
         data = rearrange(dataset.read(bands), "band row column -> row column band")
         metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
-        points, crs = dataset.gcps
-        if points:
-            metadata |= {"gcps": points, "gcps_crs": crs and crs.to_wkt()}
-        if dataset.rpcs:
-            metadata["rpcs"] = dataset.rpcs
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
         missing = where_missing(data, metadata.get("nodata"))
@@ -68,7 +63,8 @@ def read_geotiff(path: Path) -> Scene:
     except ValueError as error:
         warnings.warn(f"{path}: wavelengths are left out: {error}", stacklevel=2)
         wavelengths = None
-    return Scene.from_physical(data, path.stem, missing=missing, wavelengths=wavelengths, metadata=metadata)
+    bad = np.array([tags.get("bbl") == "0" for tags in metadata["band_tags"]])
+    return Scene.from_physical(data, path.stem, missing=missing, bad=None if bad.all() else bad, wavelengths=wavelengths, metadata=metadata)
 
 
 def _read_pages(path: Path, count: int) -> Scene:
@@ -110,14 +106,14 @@ def write_geotiff(scene: Scene, path: Path) -> None:
     if "transform" in metadata:
         profile["transform"] = rasterio.Affine(*metadata["transform"])
     elif "gcps" in metadata:
-        profile |= {"gcps": metadata["gcps"], "crs": metadata["gcps_crs"]}
+        profile |= {"gcps": metadata["gcps"], "crs": metadata["gcps_crs"] or rasterio.CRS()}
     if "rpcs" in metadata:
         profile["rpcs"] = metadata["rpcs"]
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), opened(path, "w", height=height, width=width, count=bands, nodata=nodata, **profile) as dataset:
         dataset.update_tags(**metadata.get("tags", {}))
         names = metadata.get("band_names", ())
         for index, tags in enumerate(_band_tags(scene)):
-            dataset.update_tags(index + 1, **tags)
+            dataset.update_tags(index + 1, **tags, **({"bbl": "0"} if index in metadata.get("bad_bands", {}) else {}))
             if len(names) == bands and names[index]:
                 dataset.set_band_description(index + 1, names[index])
         if len(metadata.get("band_scales", ())) == bands:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import single_valued, stand_in
+from decsc_core.bands import blank, single_valued, stand_in
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
@@ -44,7 +44,7 @@ class Scene:
     nodata : ndarray of bool, shape (H, W), optional
         True where the file has no data in any band; `cube` holds a filled-in value there.
     metadata : dict
-        What a writer needs to keep: georeference, header fields, variable names.
+        What a writer needs to keep: georeference, header fields, variable names, values of bad bands.
 
     Raises
     ------
@@ -82,12 +82,15 @@ class Scene:
             object.__setattr__(self, "nodata", nodata)
 
     @classmethod
-    def from_physical(cls, data: np.ndarray, name: str, *, missing: np.ndarray | None = None, **fields: Any) -> Scene:
+    def from_physical(
+        cls, data: np.ndarray, name: str, *, missing: np.ndarray | None = None, bad: np.ndarray | None = None, **fields: Any
+    ) -> Scene:
         """Build a scene from the values of a file.
 
         Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`, `REFLECTANCE_SPAN`), are mapped
         so that the 0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1].
-        Other floats are kept as they are. Bands of a single value, as dead ones are, do not count.
+        Other floats are kept as they are. Bands of a single value, as dead ones are, and areas of one spectrum, as borders are, do
+        not count.
 
         Parameters
         ----------
@@ -97,6 +100,9 @@ class Scene:
         missing : ndarray of bool, shape (H, W, B), optional
             True where the file declares that it has no data. These values are filled by reflection about the nearest pixel that has
             data in the band, so that the noise there is like that of the data; bands without any data have a single value.
+        bad : ndarray of bool, shape (B,), optional
+            True for bands that the file marks as bad, not all of them: they have a single value in the cube, so that nothing is
+            made of them, and `physical` gives their own back.
         **fields
             `wavelengths` and `metadata` of the scene.
 
@@ -125,11 +131,17 @@ class Scene:
             data = _filled(data, missing)
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
+        if bad is not None and bad.any():
+            metadata["bad_bands"] = {int(band): data[:, :, band] for band in np.flatnonzero(bad)}
+            data = np.where(bad, data.dtype.type(np.median(data[:, :, ~bad])), data)
         alive = ~single_valued(data)
         values = data if alive.all() else data[:, :, alive]
         _refuse_fill_value(values, name)
         low, high = float(values.min()), float(values.max())
-        scale, offset = _affine(values if missing is None else values[~missing[:, :, alive]], data.dtype)
+        known = values if missing is None else values[~missing[:, :, alive]]
+        aside = np.broadcast_to(blank(values)[:, :, None], values.shape)
+        seen = values[~aside] if missing is None else values[~aside & ~missing[:, :, alive]]
+        scale, offset = _affine(seen if seen.size and seen.min() < seen.max() else known, data.dtype)
         far = max(low, high, key=lambda value: abs(value - offset))
         if max(-low, high) > float(np.finfo(np.float32).max):
             raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
@@ -140,10 +152,12 @@ class Scene:
         return cls(data, name, scale=scale, offset=offset, nodata=nodata, metadata=metadata, **fields)
 
     def physical(self) -> np.ndarray:
-        """The cube in the units of its file, (H, W, B) float32; filled-in values stay filled in."""
-        if (self.scale, self.offset) == (1.0, 0.0):
-            return self.cube.copy()
-        return (self.cube * np.float64(self.scale) + self.offset).astype(np.float32)
+        """The cube in the units of its file, (H, W, B) float32; filled-in values stay filled in, bad bands are as they were."""
+        plain = (self.scale, self.offset) == (1.0, 0.0)
+        values = self.cube.copy() if plain else (self.cube * np.float64(self.scale) + self.offset).astype(np.float32)
+        for band, own in self.metadata.get("bad_bands", {}).items():
+            values[:, :, band] = own
+        return values
 
     def missing(self) -> np.ndarray | None:
         """True where the file has no data, (H, W, B) bool, or None if it has data everywhere."""

@@ -279,6 +279,12 @@ def test_envi_headers_that_make_no_sense_are_refused(tmp_path, numbers, field, t
         read(tmp_path / "a.hdr")
 
 
+def test_compressed_envi_images_are_refused(tmp_path, numbers):
+    make_envi(tmp_path / "in.hdr", numbers, "bsq", **{"file compression": 1})
+    with pytest.raises(SceneError, match=r"in\.hdr: the image is compressed \(file compression\); unpack it first$"):
+        read(tmp_path / "in.hdr")
+
+
 def test_envi_never_leaves_two_data_files_for_one_header(tmp_path, numbers):
     make_envi(tmp_path / "a.hdr", numbers, "bsq")
     scene = read(tmp_path / "a.hdr")
@@ -448,6 +454,62 @@ def test_the_pages_of_a_tiff_are_its_bands(tmp_path, rng):
                 file.write(page, photometric="minisblack")
         with pytest.raises(SceneError, match=r"other\.tif: its 2 pages differ in size or type; a cube has a page a band, all alike"):
             read(tmp_path / "other.tif")
+
+
+def test_bands_that_envi_marks_as_bad_are_kept_out_of_the_cube(tmp_path, numbers):
+    """Band 3 of the header's list is bad; whatever it holds, the others are scaled as without it."""
+    junk = numbers.copy()
+    junk[:, :, 2] *= 3
+    make_envi(tmp_path / "in.hdr", junk, "bil")
+    make_envi(tmp_path / "without.hdr", numbers[:, :, [0, 1, 3]], "bil", **{"bbl": [1, 1, 1], "wavelength": [0.4, 0.5, 0.6]})
+    scene, without = read(tmp_path / "in.hdr"), read(tmp_path / "without.hdr")
+    assert (scene.scale, scene.offset) == (without.scale, without.offset)
+    np.testing.assert_array_equal(scene.cube[:, :, [0, 1, 3]], without.cube)
+    assert np.unique(scene.cube[:, :, 2]).size == 1 and 0 <= scene.cube[0, 0, 2] <= 1
+    np.testing.assert_allclose(scene.physical(), junk, atol=2e-3)
+
+    changed = scene.with_cube(scene.cube + np.float32(0.1))
+    write(changed, tmp_path / "there.tif")
+    write(read(tmp_path / "there.tif"), tmp_path / "back.hdr")
+    for name in ("there.tif", "back.hdr"):
+        again = read(tmp_path / name)
+        assert list(again.metadata["bad_bands"]) == [2] and np.unique(again.cube[:, :, 2]).size == 1
+        np.testing.assert_allclose(again.physical()[:, :, 2], junk[:, :, 2], atol=2e-3)
+        np.testing.assert_allclose(again.physical()[:, :, 0], junk[:, :, 0] + 0.1 * scene.scale, atol=2e-3)
+    assert spy.read_envi_header(tmp_path / "back.hdr")["bbl"] == ["1", "1", "0", "1"]
+    with pytest.warns(UserWarning, match="^wavelengths and georeference and marks of bad bands left out: .npy has no place"):
+        write(scene, tmp_path / "out.npy")
+
+
+@pytest.mark.parametrize("listed", [[1, 1, 1], [0, 0, 0, 0], ["good", "good", "bad", "good"]])
+def test_a_list_of_bad_bands_that_cannot_be_used_is_told(tmp_path, numbers, listed):
+    make_envi(tmp_path / "in.hdr", numbers, "bil", bbl=listed)
+    with pytest.warns(UserWarning, match=r"in\.hdr: the list of bad bands \(bbl\) is not used: .* each of the 4 bands, not all 0$"):
+        scene = read(tmp_path / "in.hdr")
+    assert "bad_bands" not in scene.metadata and np.unique(scene.cube[:, :, 2]).size > 1
+
+
+def test_a_list_without_bad_bands_changes_nothing(tmp_path, numbers):
+    make_envi(tmp_path / "in.hdr", numbers, "bil", bbl=[1, 1, 1, 1])
+    assert "bad_bands" not in read(tmp_path / "in.hdr").metadata
+
+
+POINTS = "{1.5, 1.5, 50.0, 10.0, 5.5, 1.5, 50.0, 10.4, 1.5, 6.5, 49.5, 10.0, 5.5, 6.5, 49.5, 10.4}"
+
+
+def test_envis_ground_control_points_go_to_geotiff_and_back_with_a_warning(tmp_path, numbers):
+    make_envi(tmp_path / "in.hdr", numbers, "bsq")
+    header = tmp_path / "in.hdr"
+    lines = [line for line in header.read_text().splitlines() if not line.startswith("map info")]
+    header.write_text("\n".join([*lines, f"geo points = {POINTS}"]) + "\n")
+    scene = read(header)
+    write(scene, tmp_path / "copy.hdr")
+    write(scene, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out, rasterio.open(tmp_path / "copy.img") as copy:
+        for points in (out.gcps[0], copy.gcps[0]):
+            assert [(p.x, p.y) for p in points] == [(10.0, 50.0), (10.4, 50.0), (10.0, 49.5), (10.4, 49.5)]
+    with pytest.warns(UserWarning, match="^ground control points left out: they are written to GeoTIFF only$"):
+        write(read(tmp_path / "out.tif"), tmp_path / "lost.hdr")
 
 
 def test_envi_and_geotiff_exchange_what_both_can_carry(tmp_path, numbers):

@@ -217,3 +217,14 @@ def test_sha256_depends_on_values_and_shape_only(rng):
     assert scene.sha256() == Scene(np.asfortranarray(cube), "b").sha256()
     assert scene.sha256() != Scene(cube.reshape(6, 4, 2), "a").sha256()
     assert scene.sha256() != Scene(np.nextafter(cube, np.float32(2)), "a").sha256()
+
+
+@pytest.mark.parametrize("columns", [3, 10])
+def test_an_undeclared_border_does_not_set_the_scale(columns):
+    """Zeros beside numbers from 2500 to 3500, as of a crop that was rotated."""
+    numbers = np.random.default_rng(0).integers(2500, 3500, (40, 40, 5)).astype(np.int16)
+    inside = Scene.from_physical(numbers[:, columns:], "inside")
+    numbers[:, :columns] = 0
+    scene = Scene.from_physical(numbers, "border")
+    assert (scene.scale, scene.offset) == (inside.scale, inside.offset)
+    np.testing.assert_allclose(scene.physical(), numbers, atol=1e-3)
