@@ -19,7 +19,7 @@ from decsc_core.weights import Weights
 TILE = 256
 CPU_BYTES = 2 * 2**30
 CPU_COPIES = 3
-"""Shifted copies that a CPU solves at a time: more fall out of its cache, and are up to 1.4 times slower."""
+"""Shifted copies that a CPU solves at a time: more fall out of its cache, and are up to 1.2 times slower (`benchmarks/equilibrium.py`)."""
 
 
 class Equilibrium(Denoiser):

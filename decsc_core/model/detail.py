@@ -19,7 +19,7 @@ PARTS = ("difference", "attention")
 
 
 SINGLE = 20480
-"""The most channels x bands x rows of a single volume that PyTorch convolves on a CPU without oneDNN, ten times as slowly."""
+"""The most channels x bands x rows of a single volume that PyTorch convolves on a CPU without oneDNN, slowly (`benchmarks/equilibrium.py`)."""
 
 
 def convolve(codes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
