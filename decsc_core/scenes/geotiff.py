@@ -113,7 +113,7 @@ def write_geotiff(scene: Scene, path: Path) -> None:
         dataset.update_tags(**metadata.get("tags", {}))
         names = metadata.get("band_names", ())
         for index, tags in enumerate(_band_tags(scene)):
-            dataset.update_tags(index + 1, **tags, **({"bbl": "0"} if index in metadata.get("bad_bands", {}) else {}))
+            dataset.update_tags(index + 1, **tags | ({"bbl": "0"} if index in metadata.get("bad_bands", {}) else {}))
             if len(names) == bands and names[index]:
                 dataset.set_band_description(index + 1, names[index])
         if len(metadata.get("band_scales", ())) == bands:

@@ -132,16 +132,18 @@ class Scene:
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
         if bad is not None and bad.any():
-            metadata["bad_bands"] = {int(band): data[:, :, band] for band in np.flatnonzero(bad)}
+            metadata["bad_bands"] = {int(band): data[:, :, band].copy() for band in np.flatnonzero(bad)}
             data = np.where(bad, data.dtype.type(np.median(data[:, :, ~bad])), data)
         alive = ~single_valued(data)
         values = data if alive.all() else data[:, :, alive]
         _refuse_fill_value(values, name)
         low, high = float(values.min()), float(values.max())
         known = values if missing is None else values[~missing[:, :, alive]]
-        aside = np.broadcast_to(blank(values)[:, :, None], values.shape)
-        seen = values[~aside] if missing is None else values[~aside & ~missing[:, :, alive]]
-        scale, offset = _affine(seen if seen.size and seen.min() < seen.max() else known, data.dtype)
+        aside = blank(values)
+        if aside.any():
+            seen = values[~aside] if missing is None else values[~(aside[:, :, None] | missing[:, :, alive])]
+            known = seen if seen.size and seen.min() < seen.max() else known
+        scale, offset = _affine(known, data.dtype)
         far = max(low, high, key=lambda value: abs(value - offset))
         if max(-low, high) > float(np.finfo(np.float32).max):
             raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
