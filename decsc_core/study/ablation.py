@@ -173,7 +173,7 @@ def spread(by_seed: pd.Series) -> dict[str, float]:
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
-    """Where the rows of `scores` come from, for a sidecar: what all runs share, and code and weights of each run."""
+    """Where the rows of `scores` come from, for a sidecar: what all runs share, and weights and code of each run, the code by case if there are several."""
     known = {
         run: (own.iloc[0], sidecar(Path(folder) / run, *own[["dataset", "case", "method"]].iloc[0]))
         for run, own in rows.groupby("run", sort=False)
@@ -181,7 +181,10 @@ def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
     _, one = next(iter(known.values()))
     shared = {key: one["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}
     shared |= {"case": one["inputs"]["case"]} if rows["case"].nunique() == 1 else {"cases": list(rows["case"].unique())}
-    runs = {run: {"code": row["code"], "weights": story["weights"]} for run, (row, story) in known.items()}
+    codes = {run: dict(zip(own["case"], own["code"])) for run, own in rows.groupby("run", sort=False)}
+    runs = {
+        run: {"code": codes[run] if len(codes[run]) > 1 else row["code"], "weights": story["weights"]} for run, (row, story) in known.items()
+    }
     return shared | {"runs": runs, "environment": environment()}
 
 

@@ -80,6 +80,7 @@ def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path,
     assert own.model.config.depth == 0 and set(found["weights"]) >= {own.sha256[:12]}
     traced = ablation.provenance(found, tmp_path)
     assert traced["runs"]["no-swin-1"]["weights"]["sha256"] == own.sha256 and len(traced["scenes"]) == 2
+    assert traced["runs"]["no-swin-1"]["code"] == found["code"].iloc[0]
     complete = runs["complete-0"]
     told = ablation.describe(complete, traced)
     assert "2 networks" in told and "2 patches of CAVE" in told and "16 shared and 4 unshared atoms" in told

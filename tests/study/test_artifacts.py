@@ -61,6 +61,17 @@ def test_the_published_tables_are_the_means_of_the_published_rows(means, scenes,
     assert behind.loc[learned, "weights"].str.fullmatch("[0-9a-f]{12}").all() and behind.loc[~learned, "weights"].eq("").all()
 
 
+@pytest.mark.parametrize("name", ["fig_comparison", "table_comparison"])
+def test_the_comparison_tells_the_code_and_the_weights_that_its_rows_have(name):
+    folder = ROOT / "figures/standard"
+    rows = read_rows(folder / "fig_comparison.csv")
+    told = json.loads((folder / f"{name}.json").read_text())["provenance"]["runs"]
+    assert list(told) == list(rows["run"].unique())
+    for run, own in rows.groupby("run"):
+        assert told[run]["code"] == dict(zip(own["case"], own["code"]))
+        assert set(own["weights"]) == {told[run]["weights"]["sha256"][:12]}
+
+
 def test_the_best_without_training_beside_short_trainings_is_that_of_table_2():
     folder = ROOT / "figures/standard"
     best = best_untrained(read_rows(folder / "table2_rows.csv"))["psnr"]
