@@ -97,7 +97,7 @@ def load(path: Path | str) -> Weights:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error}); expected one that decsc train wrote, or a checkpoint of the authors as torch saved it, for which decsc denoise has --weights and Python load_official") from None
+        raise WeightsError(f"{path}: not a safetensors file ({error}); expected one that decsc train wrote, or for --weights and load_official an authors' checkpoint") from None
     if DESCRIPTION not in metadata:
         raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
     try:

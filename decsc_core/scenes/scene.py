@@ -110,7 +110,7 @@ class Scene:
         ------
         SceneError
             If values that are not declared missing are NaN, infinite, beyond float32 or an obvious fill value (see
-            `FILL_SHARE`, `LARGEST`), or if no value is left.
+            `FILL_SHARE`, `LARGEST`), or if no value or no good band is left.
         """
         data = as_cube(data, name)
         metadata = dict(fields.pop("metadata", {}))
@@ -131,6 +131,8 @@ class Scene:
             data = _filled(data, missing)
             if nodata is None or not np.array_equal(missing, np.broadcast_to(nodata[:, :, None], missing.shape)):
                 metadata["missing"] = missing
+        if bad is not None and bad.all():
+            raise SceneError(f"{name}: every band is marked as bad; at least one must be good")
         if bad is not None and bad.any():
             metadata["bad_bands"] = {int(band): data[:, :, band].copy() for band in np.flatnonzero(bad)}
             data = np.where(bad, data.dtype.type(np.median(data[:, :, ~bad])), data)

@@ -174,16 +174,14 @@ def spread(by_seed: pd.Series) -> dict[str, float]:
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
     """Where the rows of `scores` come from, for a sidecar: what all runs share, and weights and code of each run, the code by case if there are several."""
-    known = {
-        run: (own.iloc[0], sidecar(Path(folder) / run, *own[["dataset", "case", "method"]].iloc[0]))
-        for run, own in rows.groupby("run", sort=False)
-    }
-    _, one = next(iter(known.values()))
+    by_run = rows.groupby("run", sort=False)
+    told = {run: sidecar(Path(folder) / run, *own[["dataset", "case", "method"]].iloc[0]) for run, own in by_run}
+    one, single = next(iter(told.values())), rows["case"].nunique() == 1
     shared = {key: one["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}
-    shared |= {"case": one["inputs"]["case"]} if rows["case"].nunique() == 1 else {"cases": list(rows["case"].unique())}
-    codes = {run: dict(zip(own["case"], own["code"])) for run, own in rows.groupby("run", sort=False)}
+    shared |= {"case": one["inputs"]["case"]} if single else {"cases": list(rows["case"].unique())}
     runs = {
-        run: {"code": codes[run] if len(codes[run]) > 1 else row["code"], "weights": story["weights"]} for run, (row, story) in known.items()
+        run: {"code": own["code"].iloc[0] if single else dict(zip(own["case"], own["code"])), "weights": told[run]["weights"]}
+        for run, own in by_run
     }
     return shared | {"runs": runs, "environment": environment()}
 

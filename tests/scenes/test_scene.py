@@ -219,6 +219,11 @@ def test_sha256_depends_on_values_and_shape_only(rng):
     assert scene.sha256() != Scene(np.nextafter(cube, np.float32(2)), "a").sha256()
 
 
+def test_a_scene_without_a_good_band_is_refused(rng):
+    with pytest.raises(SceneError, match="^x: every band is marked as bad; at least one must be good$"):
+        Scene.from_physical(rng.random((6, 5, 4)), "x", bad=np.ones(4, dtype=bool))
+
+
 @pytest.mark.parametrize("columns", [3, 10])
 def test_an_undeclared_border_does_not_set_the_scale(columns):
     """Zeros beside numbers from 2500 to 3500, as of a crop that was rotated."""

@@ -71,6 +71,17 @@ def test_every_study_has_its_runs_in_the_campaigns_of_this_project(tmp_path):
         assert used == {run for run, config in runs.items() if method_of(config.model) == method}, "a run that no study uses is trained in vain"
 
 
+def test_the_code_of_each_case_is_told(monkeypatch, tmp_path):
+    rows = pd.DataFrame({"run": ["a", "a", "b", "b"], "dataset": "photos", "case": ["corr", "gauss-15"] * 2, "method": "sst", "code": list("1233")})
+    inputs = dict.fromkeys(("profile", "dataset", "seed", "crop", "scenes"))
+    monkeypatch.setattr(ablation, "sidecar", lambda folder, *_: {"inputs": inputs, "weights": folder.name})
+    traced = ablation.provenance(rows, tmp_path)
+    assert traced["cases"] == ["corr", "gauss-15"]
+    assert traced["runs"] == {
+        "a": {"code": {"corr": "1", "gauss-15": "2"}, "weights": "a"}, "b": {"code": {"corr": "3", "gauss-15": "3"}, "weights": "b"},
+    }
+
+
 @pytest.mark.slow
 def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path, monkeypatch):
     found = ablation.scores(runs, ["complete-0", "no-swin-1"], {}, tmp_path, **GIVEN)
