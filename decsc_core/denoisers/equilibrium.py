@@ -11,7 +11,9 @@ from tqdm.auto import tqdm
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device, spare_memory
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
-from decsc_core.model import DECSC, Output
+from decsc_core.model import DECSC, Output, misfit
+from decsc_core.model.brightness import gain
+from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import PASSES, cut
 from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
 from decsc_core.weights import Weights
@@ -30,8 +32,9 @@ class Equilibrium(Denoiser):
     are extended by reflection, noise and all, so that for one band or a few a band-wise method is mostly better. Fixed points are found for
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
     cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare
-    images of strong fine texture. An image of a single pixel, which tells nothing of its noise, comes back as it is from a network
-    with a `misfit`, as those of the package are.
+    images of strong fine texture. Dark tiles and windows are made brighter before they are denoised, and darker again after
+    (`brightness.gain`). An image of a single pixel, which tells nothing of its noise, comes back as it is. All three are so with a
+    network with a `misfit` only, as those of the package are.
 
     Parameters
     ----------
@@ -93,21 +96,23 @@ class Equilibrium(Denoiser):
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
         """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
 
-        A network without a `misfit` takes all noise for Gaussian, as the paper does. A pass that finds no fixed point where the one
-        before did is not counted.
+        A network without a `misfit` takes all noise for Gaussian and all images for bright, as the paper does. A pass that finds no
+        fixed point where the one before did is not counted.
         """
-        image, records, most = noisy, [], PASSES if model.config.misfit else 1
+        e = model.config.misfit
+        image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else 1.0
         while True:
-            mean, spread, record = self._solve(model, image, bar)
+            mean, spread, record = self._solve(model, image * factor, bar)
             if records and record and records[-1].converged and not record.converged:
                 break
             records.append(record)
-            estimate, deviation = model.with_misfit(mean, image), spread
-            if len(records) == most:
+            estimate, deviation = model.with_misfit(mean, image * factor) / factor, spread / factor
+            if not e or len(records) == PASSES:
                 break
-            image = cut(noisy, estimate, model.config.misfit)
+            image = cut(noisy, estimate, e / factor)
             if torch.equal(image, noisy):
                 break
+            factor = gain(estimate, misfit.deviation(image - estimate)[1])
             bar.total += len(self.shifts)
         estimate, deviation = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (estimate, deviation))
         return estimate, deviation, records

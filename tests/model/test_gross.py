@@ -20,7 +20,7 @@ def cubes(sigma: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
     """A smooth image (1, 15, 48, 40) and a noisy one."""
     generator = torch.Generator().manual_seed(1)
     y, x = torch.meshgrid(torch.arange(48) / 48, torch.arange(40) / 40, indexing="ij")
-    clean = (0.3 + 0.2 * y + 0.2 * x).expand(1, BANDS, 48, 40).clone()
+    clean = (0.4 + 0.2 * y + 0.2 * x).expand(1, BANDS, 48, 40).clone()
     return clean, clean + sigma * torch.randn(clean.shape, generator=generator)
 
 
