@@ -8,6 +8,7 @@ figures/<profile>/.
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -19,10 +20,11 @@ from decsc_core.denoisers.registry import METHODS
 from decsc_core.metrics import SSIM_WINDOW
 from decsc_core.networks.catalog import SIZES, sizes
 from decsc_core.noise import CASES
-from decsc_core.scenes import DATASETS, SceneError, load_scene, scene_names
+from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 from decsc_core.study.campaign import last, read
 from decsc_core.study.evaluate import AS_IS
+from decsc_core.study.train import TrainConfig
 
 KEYS = {
     "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
@@ -45,16 +47,25 @@ numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} 
 for key, least in numbers.items():
     if not isinstance(config[key], int) or config[key] < least:
         sys.exit(f"the profile's {key} {config[key]!r} is not a whole number of at least {least}")
-for key in ("weights", "remote", "real", "train", "complexity", "cases", "methods"):
-    kind, what = (list, "list") if key in ("cases", "methods") else (dict, "mapping")
-    if not isinstance(config[key], kind):
-        sys.exit(f"the profile's {key} {config[key]!r} is no {what}; see config/quick.yaml")
+for key in ("weights", "remote", "real", "train", "complexity"):
+    if not isinstance(config[key], dict):
+        sys.exit(f"the profile's {key} {config[key]!r} is no mapping; see config/quick.yaml")
+for key in ("profile", "campaign", "comparison"):
+    if not isinstance(config[key], str):
+        sys.exit(f"the profile's {key} {config[key]!r} is no name; see config/quick.yaml")
 for part, keys in SECTIONS.items():
     for wrong in sorted((key for key in set(config[part]) ^ keys if (part, key) not in OPTIONAL), key=str):
         what = "not a key of" if wrong in config[part] else "missing in"
         sys.exit(f"{wrong!r} is {what} the profile's {part}, which has {', '.join(sorted(keys))}")
-if not isinstance(config["real"]["scenes"], dict):
-    sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of scenes to data sets; see config/quick.yaml")
+for where, part in (("", config), *((f"{key}.", config[key]) for key in ("remote", "real", "complexity"))):
+    for key in part.keys() & {"cases", "methods"}:
+        names = part[key]
+        if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+            sys.exit(f"the profile's {where}{key} {names!r} is no list of names, each once; see config/quick.yaml")
+    if "cases" in part and part["case"] not in part["cases"]:
+        sys.exit(f"the profile's {where}case {part['case']!r} is not one of its {where}cases, {', '.join(map(str, part['cases']))}")
+if not isinstance(config["real"]["scenes"], dict) or len(config["real"]["scenes"]) != 2:
+    sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of two scenes to their data sets; see config/quick.yaml")
 chosen = [
     *(("dataset", part["dataset"]) for part in (config, config["train"], config["remote"])),
     *(("dataset", name) for name in config["real"]["scenes"].values()),
@@ -65,12 +76,14 @@ chosen = [
     *(("learned method", name) for name in [config["train"]["method"], *config["weights"], *config["remote"].get("weights", {})]),
 ]
 for kind, name in chosen:
-    if name not in NAMES[kind]:
+    if not isinstance(name, str) or name not in NAMES[kind]:
         sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
 if (preset := config["train"]["preset"]) not in (there := sizes(config["train"]["method"])):
     sys.exit(f"the profile's train.preset {preset!r} does not exist; there are {', '.join(there)}")
-if config["real"]["methods"][:1] != ["noisy"]:
-    sys.exit("the profile's real.methods do not begin with noisy, with which the others are compared; put it first")
+if config["real"]["methods"][0] != "noisy" or len(config["real"]["methods"]) < 2:
+    sys.exit("the profile's real.methods do not begin with noisy, with which the others are compared; put it first and others after it")
+if config["profile"] not in (files := [Path(file).stem for file in workflow.configfiles]):
+    sys.exit(f"the profile calls itself {config['profile']!r} and would overwrite what that one made; write profile: {files[-1]}")
 if config["remote"].get("weights") and config["dataset"] in (config["remote"]["dataset"], *config["real"]["scenes"].values()):
     sys.exit(f"the profile's remote.weights are for other scenes than those of {config['dataset']!r}, its data set; name weights for these in weights")
 
@@ -98,7 +111,7 @@ DATA = code("bands.py", "checks.py", "noise.py", "metrics.py", "scenes/*.py")
 NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "denoisers/base.py", "denoisers/equilibrium.py", "denoisers/tiling.py"
 )
-DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/cubes.py")
+DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/paper_tables.csv", "study/cubes.py")
 WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/classical/*.py")
 PEERS = code(
@@ -113,6 +126,14 @@ def method_code(method):
     kind = METHODS[method].kind
     every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
     return [path for path in every if Path(path).stem not in {*METHODS} - {method} or path.startswith("decsc_core/model/")]
+
+
+def content(dataset, split="test"):
+    """What tells changed scene files from the ones that were used; none where the files cannot be told, which the job will say why."""
+    try:
+        return fingerprints(dataset, split)
+    except SceneError:
+        return {}
 
 
 def weights_on(dataset):
@@ -254,8 +275,8 @@ REMOTE = config["remote"] | {"weights": REMOTE_WEIGHTS}
 UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
 NOTEBOOK = (
-    "OMP_NUM_THREADS={threads} python -m decsc_core.study.notebook {input.notebook} {output.executed}"
-    " --parameters {params.values:q} > {log} 2>&1 || {{ grep '^notebook: ' {log} >&2; exit 1; }}"
+    "OMP_NUM_THREADS={threads} python -m decsc_core.study.notebook {input.notebook:q} {output.executed:q}"
+    " --parameters {params.values:q} > {log:q} 2>&1 || {{ grep '^notebook: ' {log:q} >&2; exit 1; }}"
 )
 
 
@@ -291,7 +312,8 @@ rule evaluate:
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",
-        scenes=lambda wildcards: f"--scenes {wildcards.scene[:-1]}" if wildcards.scene else "",
+        scenes=lambda wildcards: f"--scenes {shlex.quote(wildcards.scene[:-1])}" if wildcards.scene else "",
+        content=lambda wildcards: [told for name, told in content(wildcards.dataset).items() if wildcards.scene in ("", f"{name}/")],
     threads: lambda wildcards: config["threads"] if is_network(wildcards.method) else 1
     resources:
         mem_mb=lambda wildcards: config["mem_mb"] if is_heavy(wildcards.method) else 4000,
@@ -300,10 +322,10 @@ rule evaluate:
     log:
         f"{RUNS}/logs/rows-{{scene}}{{dataset}}-{{case}}-{{method}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
-        " --folder $(dirname {output[0]:q})"
+        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE:q}"
+        " --folder \"$(dirname {output[0]:q})\""
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
-        " {params.scenes} {params.crop} --weights {input.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        " {params.scenes} {params.crop} --weights {input.weights:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 
 rule method:
@@ -342,6 +364,7 @@ rule scenes_and_noise:
         executed=f"{RUNS}/notebooks/01_scenes_and_noise.ipynb",
     params:
         values=parameters(dataset=config["dataset"]),
+        content=content(config["dataset"]),
     threads: 1
     resources:
         mem_mb=4000,
@@ -395,7 +418,7 @@ rule published_run:
 
 
 rule train_run:
-    """One network of a campaign. It is trained once: an edited file repeats only the runs that it changes, and those that begin from them."""
+    """One network of a campaign. It is trained once: an edited file, or other scenes, repeat only the runs that they change, and those that begin from them."""
     input:
         lambda wildcards: ancient(campaign_of(wildcards.run)),
         start=lambda wildcards: begun_from(wildcards.run),
@@ -403,6 +426,7 @@ rule train_run:
         f"{RUNS}/trained/{{run}}/weights.safetensors",
     params:
         run=lambda wildcards: json.dumps(RUN[wildcards.run]),
+        content=lambda wildcards: [content(RUN[wildcards.run].get("dataset", TrainConfig.dataset), split) for split in ("train", "validation")],
     threads: 1  # several side by side are faster than one with several
     resources:
         mem_mb=config["mem_mb"],
@@ -411,8 +435,8 @@ rule train_run:
     log:
         f"{RUNS}/logs/train-{{run}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} decsc train --campaign {input[0]} --run {wildcards.run} --out $(dirname $(dirname {output:q}))"
-        " > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        "OMP_NUM_THREADS={threads} decsc train --campaign {input[0]:q} --run {wildcards.run:q} --out \"$(dirname \"$(dirname {output:q})\")\""
+        " > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 
 rule evaluate_run:
@@ -430,6 +454,7 @@ rule evaluate_run:
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",
+        content=lambda wildcards: content(wildcards.dataset),
     threads: 1  # several side by side are faster than one with several
     resources:
         mem_mb=config["mem_mb"],
@@ -438,10 +463,10 @@ rule evaluate_run:
     log:
         f"{RUNS}/logs/trained-{{run}}-{{dataset}}-{{case}}-{{method}}.log",
     shell:
-        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE}"
-        " --folder $(dirname {output[0]:q})"
+        "OMP_NUM_THREADS={threads} python -m decsc_core.study.evaluate --profile {PROFILE:q}"
+        " --folder \"$(dirname {output[0]:q})\""
         " --dataset {wildcards.dataset} --case {wildcards.case} --method {wildcards.method} --seed {params.seed}"
-        " {params.crop} --weights {input.weights:q} > {log} 2>&1 || {{ tail -n 1 {log} >&2; exit 1; }}"
+        " {params.crop} --weights {input.weights:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 
 rule close_range:
@@ -598,6 +623,7 @@ rule convergence:
             crop=config["crop"],
             weights=from_notebooks("".join(configured_weights("decsc"))),
         ),
+        content=content(config["dataset"]),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],
@@ -673,6 +699,7 @@ rule explore:
             case=config["case"],
             weights=from_notebooks("".join(configured_weights("decsc"))),
         ),
+        content=content(config["dataset"]),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],
@@ -703,6 +730,7 @@ rule choices:
             weights=from_notebooks("".join(configured_weights("decsc"))),
             others=[from_notebooks(path) for path in PUBLISHED_DECSC],
         ),
+        content=content(config["dataset"], "validation"),
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],

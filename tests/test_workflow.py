@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 import torch
@@ -238,6 +241,31 @@ def test_a_training_waits_for_the_one_that_it_begins_from(copy, jobs):
     assert re.findall(r"^ +output: runs/standard/trained/(\S+)/weights", done.stdout + done.stderr, re.M) == ["sst-paper-15-minutes", "sst-paper-0"]
 
 
+@pytest.mark.slow
+def test_rows_are_computed_again_for_new_and_changed_scenes(copy, jobs, tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    (data / "own" / "test").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    field, town = data / "own/test/my field.npy", data / "own/test/town.npy"
+    every, one = "runs/quick/rows/own-gauss-15-noisy.csv", "runs/quick/rows/my field/own-as-is-noisy.csv"
+
+    def planned(*words, data=data) -> dict[str, int]:
+        done = command("./run_all.sh", "--cores", 1, *words, every, one, cwd=copy, DECSC_DATA=str(data))
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = done.stdout + done.stderr
+        return {} if "Nothing to be done" in told else jobs(told)
+
+    np.save(field, rng.random((20, 20, 31), dtype=np.float32))
+    assert planned() == {"evaluate": 2} and (copy / one).is_file()
+    moved = shutil.copytree(data, data.with_name("moved"))
+    assert planned("-n", data=moved) == {}, "neither place nor date of the same file count"
+    np.save(field, rng.random((20, 20, 31), dtype=np.float32))
+    assert planned() == {"evaluate": 2}
+    np.save(town, rng.random((20, 20, 31), dtype=np.float32))
+    assert planned() == {"evaluate": 1}
+    assert {row["scene"] for row in csv.DictReader((copy / every).open())} == {"my field", "town"}
+
+
 CHAIN = """
 parent: {method: qrnn3d, preset: tiny, dataset: photos, patches: 4, seed: 0}
 child: {method: qrnn3d, preset: tiny, dataset: photos, start: parent, patches: 4}
@@ -303,10 +331,10 @@ def test_remote_sensing_scenes_have_their_own_weights(tmp_path):
     """A method that has none of its own there takes those of the close-range scenes, or of the package."""
     profile = yaml.safe_load((ROOT / "config/standard.yaml").read_text())
     del profile["remote"]["weights"]["sst"]
-    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
+    (tmp_path / "standard.yaml").write_text(yaml.safe_dump(profile))
     folders = {"cave-mixture": "", "remote-mixture": "", "real-noise-as-is": "eo1_hyperion_paris/"}
     wanted = [f"runs/standard/rows/{place}{name}-{method}.csv" for name, place in folders.items() for method in ("hsdt", "sst", "decsc")]
-    done = command(sys.executable, "-m", "snakemake", "-n", "-p", "--forceall", "--configfile", tmp_path / "profile.yaml", "--", *wanted)
+    done = command(sys.executable, "-m", "snakemake", "-n", "-p", "--forceall", "--configfile", tmp_path / "standard.yaml", "--", *wanted)
     assert done.returncode == 0, done.stdout + done.stderr
     used = re.findall(r"--dataset (\S+) .*--method (\S+) .*--weights (\S*) ?>", done.stdout)
     weights_of = {(dataset, method): Path(path).stem for dataset, method, path in used}
@@ -331,7 +359,9 @@ def test_notebooks_of_remote_sensing_scenes_are_told_their_weights():
 
 
 def test_a_scene_that_its_data_set_does_not_have_is_told_before_anything_runs(copy):
-    done = command("./run_all.sh", "--config", "real={scenes: {nope: photos}}", cwd=copy)
+    profile = copy / "config/quick.yaml"
+    profile.write_text(profile.read_text().replace("{chelsea: photos, ", "{nope: photos, "))
+    done = command("./run_all.sh", cwd=copy)
     assert done.returncode == 1 and "profile quick: photos has no scene 'nope'; it has astronaut, " in done.stderr
     assert not (copy / "runs").exists() and "Traceback" not in done.stderr
 
@@ -359,7 +389,14 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("crop=abc", "the profile's crop 'abc' is not a whole number of at least 11"),
         ("threads=0", "the profile's threads 0 is not a whole number of at least 1"),
         ("seed=-1", "the profile's seed -1 is not a whole number of at least 0"),
-        ("methods=decsc", "the profile's methods 'decsc' is no list; see config/quick.yaml"),
+        ("methods=decsc", "the profile's methods 'decsc' is no list of names, each once; see config/quick.yaml"),
+        ("cases=[]", "the profile's cases [] is no list of names, each once; see config/quick.yaml"),
+        ("remote={methods: [noisy, tv, tv]}", "the profile's remote.methods ['noisy', 'tv', 'tv'] is no list of names, each once"),
+        ("cases=[mixture]", "the profile's case 'gauss-95' is not one of its cases, mixture"),
+        ("remote={case: corr}", "the profile's remote.case 'corr' is not one of its remote.cases, mixture"),
+        ("dataset=[photos]", "the profile's dataset ['photos'] does not exist; there are photos, cave"),
+        ("campaign=3", "the profile's campaign 3 is no name; see config/quick.yaml"),
+        ("profile=standard", "the profile calls itself 'standard' and would overwrite what that one made; write profile: quick"),
         ("weights=x", "the profile's weights 'x' is no mapping; see config/quick.yaml"),
         ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
         ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
@@ -368,8 +405,10 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("train={preset: tinny}", "the profile's train.preset 'tinny' does not exist; there are paper, small, tiny"),
         ("train={method: tv}", "the profile's learned method 'tv' does not exist; there are decsc, "),
         ("complexity={sizes: 128}", "'sizes' is not a key of the profile's complexity, which has methods, shifts, size"),
-        ("real={scenes: [chelsea]}", "the profile's real.scenes ['chelsea'] is no mapping of scenes to data sets; see config/quick.yaml"),
-        ("real={scenes: {}, case: as-is, methods: [decsc, noisy]}", "the profile's real.methods do not begin with noisy"),
+        ("real={scenes: [chelsea]}", "the profile's real.scenes ['chelsea'] is no mapping of two scenes to their data sets; see config/quick.yaml"),
+        ("real={scenes: {cat: photos}}", "is no mapping of two scenes to their data sets; see config/quick.yaml"),
+        ("real={methods: [decsc, noisy]}", "the profile's real.methods do not begin with noisy"),
+        ("real={methods: [noisy]}", "put it first and others after it"),
         ("campaign=no.yaml", "the profile's campaign no.yaml cannot be read: No such file or directory"),
         ("remote={weights: {hsdt: weights/comparison/hsdt-1.safetensors}}", "remote.weights are for other scenes than those of 'photos'"),
     ],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from . import photos, sources
 from .checksums import SHA256
+from .envi import data_files
 from .scene import Scene, SceneError
 
 
@@ -31,8 +35,8 @@ class Dataset:
         Scene names by 'train', 'validation', 'test'. Empty if they depend on the files found.
     stand_in : str
         What it stands in for when the paper's own data are not there; empty for the paper's own.
-    read_scene : callable
-        The scene of a name; FileNotFoundError if it is not on this machine.
+    find, read_scene : callable
+        The file of a scene's name, None if it is not on this machine; and the scene of file and name. Without `find` there are no files.
     found : callable or None
         The splits by the files found, where `splits` is empty.
     """
@@ -44,7 +48,8 @@ class Dataset:
     obtain: str
     splits: dict[str, tuple[str, ...]]
     stand_in: str = ""
-    read_scene: Callable[[str], Scene] = field(kw_only=True, repr=False)
+    read_scene: Callable[..., Scene] = field(kw_only=True, repr=False)
+    find: Callable[[str], Path | None] | None = field(default=None, kw_only=True, repr=False)
     found: Callable[[], dict[str, tuple[str, ...]]] | None = field(default=None, kw_only=True, repr=False)
 
 
@@ -73,6 +78,8 @@ REMOTE_SPLITS = {
     "test": ("aviris_gulfport_runway", "casi_muufl_gulfport", "pavia_centre_crop"),
 }
 """All scenes of one place, such as Los Angeles, San Diego or Gulfport, are in one split."""
+ENDS = 2**20
+"""Bytes of each end of a file that its fingerprint reads."""
 NPZ_COLLECTION = "put the .npz files with the names and SHA-256 of decsc_core/scenes/checksums.py into"
 _ALL = (
     Dataset(
@@ -96,6 +103,7 @@ _ALL = (
         "cave/beads_ms/beads_ms_01.png and so on, or put files cave_beads.npz and so on into cave/",
         {"train": CAVE_TRAIN, "validation": CAVE_VALIDATION, "test": CAVE_TEST},
         "ICVL: same bands (31, 400-700 nm), other camera, fewer and smaller scenes",
+        find=sources.find_cave,
         read_scene=sources.cave,
     ),
     Dataset(
@@ -108,6 +116,7 @@ _ALL = (
         "https://icvl.cs.bgu.ac.il/pages/researches/hyperspectral-imaging.html and put them into icvl/ under their own "
         f"names, such as icvl/{sources.ICVL_FIGURE_4}.mat",
         {},
+        find=sources.find_icvl,
         read_scene=sources.icvl,
         found=sources.icvl_splits,
     ),
@@ -121,6 +130,7 @@ _ALL = (
         "fusion-of-multispectral-lidar-and-hyperspectral-data/ and put 20170218_UH_CASI_S4_NAD83.hdr and .pix into "
         "houston2018/",
         {"train": ("west", "east", "south"), "validation": ("north",), "test": ("centre",)},
+        find=sources.find_houston2018,
         read_scene=sources.houston2018,
     ),
     Dataset(
@@ -131,7 +141,8 @@ _ALL = (
         "ask the authors of doi 10.1109/TGRS.2013.2284280 for the 200 x 400 x 166 sub-image (their page once offered "
         "it as noise_EOI.zip) and put it into eo1/ as eo1.mat, .hdr, .tif or .npy",
         {"test": ("eo1",)},
-        read_scene=partial(sources.single, "eo1"),
+        find=partial(sources.find_single, "eo1"),
+        read_scene=sources.single,
     ),
     Dataset(
         "gf5",
@@ -141,7 +152,8 @@ _ALL = (
         "cut a 300 x 300 x 166 sub-image of Capital Airport from a Gaofen-5 AHSI product and put it into gf5/ as "
         "capital_airport.mat, .hdr, .tif or .npy",
         {"test": ("capital_airport",)},
-        read_scene=partial(sources.single, "gf5"),
+        find=partial(sources.find_single, "gf5"),
+        read_scene=sources.single,
     ),
     Dataset(
         "remote",
@@ -151,6 +163,7 @@ _ALL = (
         f"{NPZ_COLLECTION} remote/",
         REMOTE_SPLITS,
         "Houston 2018: airborne and satellite scenes of 64 to 215 bands without their noisy bands, all small",
+        find=partial(sources.find_npz, "remote"),
         read_scene=sources.clean,
     ),
     Dataset(
@@ -161,7 +174,8 @@ _ALL = (
         f"{NPZ_COLLECTION} real-noise/",
         {"test": ("eo1_hyperion_paris", "aviris_salinas_a_224", "aviris_texas_coast_1")},
         "EO-1 and GF-5: real sensor noise and stripes, no ground truth",
-        read_scene=partial(sources.known_npz, "real-noise"),
+        find=partial(sources.find_npz, "real-noise"),
+        read_scene=sources.known_npz,
     ),
     Dataset(
         "own",
@@ -171,6 +185,7 @@ _ALL = (
         "put clean images, in any format that decsc denoise reads, into own/train/, own/validation/ and, to score "
         "methods on them, own/test/",
         {},
+        find=sources.find_own,
         read_scene=sources.own,
         found=sources.own_splits,
     ),
@@ -227,10 +242,29 @@ def load_scene(dataset: str, name: str) -> Scene:
     known = [scene for names in entry.splits.values() for scene in names]
     if known and name not in known:
         raise SceneError(f"{dataset} has no scene {name!r}; it has {', '.join(known)}")
-    try:
+    if entry.find is None:
         return entry.read_scene(name)
-    except FileNotFoundError:
-        raise _missing(entry, f"scene {name!r} is not") from None
+    if (path := entry.find(name)) is None:
+        raise _missing(entry, f"scene {name!r} is not")
+    return entry.read_scene(path, name)
+
+
+def fingerprints(dataset: str, split: str) -> dict[str, str]:
+    """What tells the file of each scene of a split from a changed one, as far as it is on this machine, without reading it whole.
+
+    A CRC-32 of the size and both ends of the file; of ENVI images header and data count, of CAVE's original scenes all band images.
+
+    Raises
+    ------
+    SceneError
+        As `scene_names` does, but not for missing files.
+    """
+    entry = _entry(dataset)
+    try:
+        names = scene_names(dataset, split)
+    except MissingData:
+        return {}
+    return {name: _fingerprint(path) for name in names if entry.find and (path := entry.find(name))}
 
 
 def load(dataset: str, split: str) -> list[Scene]:
@@ -252,6 +286,20 @@ def _entry(dataset: str) -> Dataset:
     if dataset not in DATASETS:
         raise SceneError(f"there is no data set {dataset!r}; there are {', '.join(DATASETS)}")
     return DATASETS[dataset]
+
+
+def _fingerprint(path: Path) -> str:
+    """Eight hexadecimal digits for a file, with the data files of a header, or for the files in a folder."""
+    inside = sorted(path.iterdir()) if path.is_dir() else [path, *(data_files(path) if path.suffix.lower() == ".hdr" else [])]
+    total = 0
+    for part in filter(Path.is_file, inside):
+        with part.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            for start in (0, max(0, size - ENDS)):
+                file.seek(start)
+                total = zlib.crc32(file.read(ENDS), total)
+        total = zlib.crc32(str(size).encode(), total)
+    return f"{total:08x}"
 
 
 def _missing(entry: Dataset, what: str) -> MissingData:

@@ -158,7 +158,7 @@ def envi_targets(path: Path) -> tuple[Path, Path]:
         header_path, data_path = path, path.with_suffix(".img")
     else:
         header_path, data_path = path.with_suffix(".hdr"), path
-    others = [file for file in _data_files(header_path) if file != data_path]
+    others = [file for file in data_files(header_path) if file != data_path]
     if others:
         raise SceneError(f"{path}: {others[0].name} is already beside {header_path.name}; choose another name")
     return data_path, header_path
@@ -225,7 +225,7 @@ def _wavelengths(header: dict[str, Any], bands: int) -> tuple[np.ndarray | None,
         return None, str(error)
 
 
-def _data_files(header_path: Path) -> list[Path]:
+def data_files(header_path: Path) -> list[Path]:
     """The data files that may belong to a header: `scene.hdr` to `scene.img`, `scene.img.hdr` to `scene.img`."""
     bare = header_path.stem
     return sorted(
@@ -238,7 +238,7 @@ def _data_files(header_path: Path) -> list[Path]:
 def _both_files(path: Path) -> tuple[Path, Path]:
     """(header, data file) from either of them."""
     if path.suffix.lower() == ".hdr":
-        found = _data_files(path)
+        found = data_files(path)
         if not found:
             raise SceneError(
                 f"{path}: no data file beside it; expected {path.stem} or {path.stem} with one of "

@@ -1,8 +1,8 @@
 """Where the files of each data set are looked for, and how one becomes a scene as the paper uses it.
 
 Nothing here downloads: no data set of the paper is offered as a stable file whose checksum is known. The files that
-`checksums.py` knows are checked, so that a damaged one is noticed before anything is trained on it. A scene that is
-not on this machine raises FileNotFoundError; `catalog` says in one line what to put where.
+`checksums.py` knows are checked, so that a damaged one is noticed before anything is trained on it. Each data set has a function
+that finds the file of a scene, or None if it is not on this machine, and one that reads it; `catalog` says in one line what to put where.
 """
 
 from __future__ import annotations
@@ -43,21 +43,25 @@ def root() -> Path:
     return Path(os.environ.get("DECSC_DATA") or pooch.os_cache("decsc"))
 
 
-def cave(name: str) -> Scene:
-    """A CAVE scene: `cave_<name>.npz` (a crop, quantised to 11 bits) or the original folder of 31 band images."""
+def find_cave(name: str) -> Path | None:
+    """`cave_<name>.npz` (a crop, quantised to 11 bits) or the original folder of 31 band images."""
     folders = [*_folders("cave"), root() / "cave" / "complete_ms_data", root() / "complete_ms_data"]
-    path = _first(folders, [f"cave_{name}.npz", f"{name}_ms", name])
-    if path is None:
-        raise FileNotFoundError(name)
+    return _first(folders, [f"cave_{name}.npz", f"{name}_ms", name])
+
+
+def cave(path: Path, name: str) -> Scene:
+    """A CAVE scene."""
     scene = read_cave(path) if path.is_dir() else files.read(_checked(path))
     return replace(scene, name=name)
 
 
-def icvl(name: str) -> Scene:
+def find_icvl(name: str) -> Path | None:
+    """A .mat file under its own name."""
+    return _first(_folders("icvl"), [f"{name}.mat"])
+
+
+def icvl(path: Path, name: str) -> Scene:
     """An ICVL scene divided by its maximum, cut to its centre: 512 x 512 for testing, 1024 x 1024 for training."""
-    path = _first(_folders("icvl"), [f"{name}.mat"])
-    if path is None:
-        raise FileNotFoundError(name)
     scene = files.read(path)
     physical = scene.physical()
     scale = float(physical.max())
@@ -86,20 +90,22 @@ def icvl_splits() -> dict[str, tuple[str, ...]]:
     return {split: tuple(name for name in found if icvl_split(name) == split) for split in SPLITS}
 
 
-def own(name: str) -> Scene:
-    """A user's own scene: the file of that name, less its extension, in the folder of a split, as it is read.
+def find_own(name: str) -> Path | None:
+    """The file of that name, less its extension, in the folder of a split; SceneError if two files share a name."""
+    return {stem: path for own in _own_files().values() for stem, path in own.items()}.get(name)
+
+
+def own(path: Path, name: str) -> Scene:
+    """A user's own scene, as it is read.
 
     Raises
     ------
     SceneError
-        If values are declared as no data, for those are no clean reference, or two files have the same name.
+        If values are declared as no data, for those are no clean reference.
     """
-    paths = {stem: path for own in _own_files().values() for stem, path in own.items()}
-    if name not in paths:
-        raise FileNotFoundError(name)
-    scene = files.read(paths[name])
+    scene = files.read(path)
     if (missing := scene.missing()) is not None:
-        raise SceneError(f"{paths[name]}: {missing.sum()} values have no data; keep only pixels and bands that are complete")
+        raise SceneError(f"{path}: {missing.sum()} values have no data; keep only pixels and bands that are complete")
     return scene
 
 
@@ -129,12 +135,16 @@ def _own_files() -> dict[str, dict[str, Path]]:
     return found
 
 
-def houston2018(name: str) -> Scene:
+def find_houston2018(name: str) -> Path | None:
+    """The whole image, of which every scene is a part."""
+    return _with_any_extension("houston2018", HOUSTON_STEMS)
+
+
+def houston2018(path: Path, name: str) -> Scene:
     """A part of Houston 2018: the last 46 of 48 bands; the centre 512 x 512 pixels, or a part around them.
 
     All parts share one scale, that of the whole image.
     """
-    path = _with_any_extension("houston2018", HOUSTON_STEMS)
     scene = files.read(path)
     height, width, bands = scene.cube.shape
     if bands not in (48, 50) or min(height, width) < 512:
@@ -155,22 +165,29 @@ def houston2018(name: str) -> Scene:
     return _cut(whole, name, *parts[name])
 
 
-def single(dataset: str, name: str) -> Scene:
-    """The one scene of a data set, in any format, as it is on disk."""
-    return replace(files.read(_with_any_extension(dataset, (name, dataset))), name=name)
+def find_single(dataset: str, name: str) -> Path | None:
+    """The one scene of a data set, in any format."""
+    return _with_any_extension(dataset, (name, dataset))
 
 
-def known_npz(dataset: str, name: str) -> Scene:
+def single(path: Path, name: str) -> Scene:
+    """A scene as it is on disk."""
+    return replace(files.read(path), name=name)
+
+
+def find_npz(dataset: str, name: str) -> Path | None:
     """A scene file of known content."""
-    path = _first(_folders(dataset), [f"{name}.npz"])
-    if path is None:
-        raise FileNotFoundError(name)
-    return replace(files.read(_checked(path)), name=name)
+    return _first(_folders(dataset), [f"{name}.npz"])
 
 
-def clean(name: str) -> Scene:
+def known_npz(path: Path, name: str) -> Scene:
+    """A scene of known content."""
+    return single(_checked(path), name)
+
+
+def clean(path: Path, name: str) -> Scene:
     """A remote-sensing scene without the bands of `BAD_BANDS`."""
-    scene = known_npz("remote", name)
+    scene = known_npz(path, name)
     bad = [band for bands in BAD_BANDS.get(name, ()) for band in bands]
     kept = np.setdiff1d(np.arange(scene.cube.shape[2]), bad)
     return Scene.from_physical(scene.physical()[:, :, kept], name, wavelengths=scene.wavelengths[kept])
@@ -187,13 +204,9 @@ def _first(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
     return next((folder / name for folder in folders for name in names if (folder / name).exists()), None)
 
 
-def _with_any_extension(dataset: str, stems: tuple[str, ...]) -> Path:
+def _with_any_extension(dataset: str, stems: tuple[str, ...]) -> Path | None:
     """The file with one of `stems` in a format that can be read."""
-    names = [stem + extension for stem in stems for extension in files.EXTENSIONS]
-    path = _first(_folders(dataset), names)
-    if path is None:
-        raise FileNotFoundError(stems[0])
-    return path
+    return _first(_folders(dataset), [stem + extension for stem in stems for extension in files.EXTENSIONS])
 
 
 def _checked(path: Path) -> Path:

@@ -193,11 +193,12 @@ def describe(first: TrainConfig, traced: dict) -> str:
     patches = [f"{count:,}" for count in sorted({story["patches"] for story in stories})]
     alike = ", the same for all" if len(patches) == 1 else ""
     time = f"{minutes[0]:.0f} to {minutes[-1]:.0f}" if minutes[-1] >= 1 else "less than one"
-    where = "minutes of CPU time" if device(stories[0]["environment"]) == "CPU" else f"minutes on {device(stories[0]['environment'])}"
+    devices = dict.fromkeys(device(story["environment"]) for story in stories)
+    where = " or ".join("of CPU time" if name == "CPU" else f"on {name}" for name in devices)
     noise = CASES[traced["case"]]
     return (
         f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[first.dataset].title}, "
-        f"{time} {where}: a small scale{alike}. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
+        f"{time} minutes {where}: a small scale{alike}. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
         f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; {describe_scenes(len(traced['scenes']), traced['crop'])}. "
         f"{describe_data(traced['dataset'])}"
     )

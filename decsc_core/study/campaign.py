@@ -132,8 +132,8 @@ def state(
     Parameters
     ----------
     published : mapping, optional
-        Weights files by the name of their run, for runs that are not in `folder` any more. Weights tell of the runs
-        that they began from, too.
+        Weights files by the name of their run; they count before those in `folder`. Weights tell of the runs that they began
+        from, too. Those of a training that was not as the run describes do not count.
 
     Raises
     ------
@@ -178,11 +178,10 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
     """What weights tell of each finished run."""
     found: dict[str, tuple[dict, str, int | None]] = {}
     for name in reversed(runs):  # the later ones first, for they tell of the earlier ones that they began from
-        path = folder / name / "weights.safetensors"
-        path = path if path.exists() else published.get(name)
-        if path is not None:
-            loaded = weights.load(path)
-            found[name] = loaded.story, loaded.sha256, Path(path).stat().st_size
+        for path in (published.get(name), folder / name / "weights.safetensors"):
+            if path is not None and path.exists() and not difference(runs[name], (loaded := weights.load(path)).story):
+                found[name] = loaded.story, loaded.sha256, path.stat().st_size
+                break
         start, ancestor = runs[name].start, found[name][0].get("ancestor") if name in found else None
         if start and ancestor:
             found.setdefault(Path(start).parent.name, (ancestor["story"], ancestor["sha256"], None))

@@ -60,6 +60,8 @@ def runs_by_choice(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, config in runs.items():
         if type(config.model) is type(first.model) and set(differing := changed(config, first)) <= set(CHOICES):
+            if not differing and config.steps != first.steps:  # a longer or shorter training, no choice
+                continue
             choice = ", ".join(f"{field} = {_written(value)}" for field, value in differing.items())
             found.setdefault(choice or AS_IS, []).append(name)
     return found

@@ -37,7 +37,7 @@ from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
 from decsc_core.networks.hsdt import HSDT, HSDTConfig
-from decsc_core.scenes import Scene, load
+from decsc_core.scenes import Scene, fingerprints, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
 
@@ -341,7 +341,7 @@ def validate(model: nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]], devic
 def train(config: TrainConfig, folder: Path | str, resume: bool = False, progress: bool = True) -> Path:
     """Train and return the path of the weights with the best validation MPSNR.
 
-    `folder` receives `config.json`, `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
+    `folder` receives `config.json` (with fingerprints of the scene files), `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
     `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once. Weights that began
     from others tell what those reached in validation; they are written even where that was more.
 
@@ -377,7 +377,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         claim(folder, after)
         remove_leftovers(folder)
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
-        write_text(folder / "config.json", json.dumps(config.to_json() | began, indent=1))
+        write_text(folder / "config.json", json.dumps(config.to_json() | began | {"files": _files(config)}, indent=1))
 
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -541,7 +541,7 @@ def unlike(folder: Path, config: TrainConfig) -> str:
         return ""
     try:
         told = dict(json.loads(path.read_text()))
-        began = told.pop("start_sha256", None)
+        began, files = told.pop("start_sha256", None), told.pop("files", None)
         there = TrainConfig.from_json(told)
         if began and config.start:  # the hash says which weights, wherever they lie
             there = replace(there, start=config.start)
@@ -553,11 +553,18 @@ def unlike(folder: Path, config: TrainConfig) -> str:
             return f"with another configuration ({what})"
     if began and Path(config.start).exists() and weights.file_sha256(config.start) != began:
         return f"that began from other weights than {config.start} has"
+    if files and any((now := _files(config)).values()) and (what := _changed(files, now)):  # or they are not on this machine any more
+        return f"on other scenes ({what})"
     return ""
 
 
+def _files(config: TrainConfig) -> dict[str, dict[str, str]]:
+    """The `fingerprints` of the scenes of a training, by split."""
+    return {split: fingerprints(config.dataset, split) for split in ("train", "validation")}
+
+
 def _changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]]) -> str:
-    """The first scene in which the data of a checkpoint differ from those there are, and how; empty if none."""
+    """The first scene in which the data of a run differ from those there are, and how; empty if none."""
     for split in data:
         for scene in dict.fromkeys([*before[split], *data[split]]):
             if before[split].get(scene) != data[split].get(scene):

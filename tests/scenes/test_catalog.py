@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from decsc_core.scenes import DATASETS, MissingData, SceneError, load, load_scene, scene_names, sources, write
+from decsc_core.scenes import DATASETS, MissingData, SceneError, fingerprints, load, load_scene, scene_names, sources, write
 from decsc_core.scenes.checksums import SHA256
 from decsc_core.scenes.scene import Scene
 
@@ -245,3 +245,46 @@ def test_own_scenes_with_one_name_or_without_data_are_refused(folder):
     for ask in (lambda: scene_names("own", "train"), lambda: load_scene("own", "a")):
         with pytest.raises(SceneError, match=r"own/test/a.npy: .*own/train/a.npz has the same name; give each scene a name of its own"):
             ask()
+
+
+def test_fingerprints_tell_new_and_changed_scenes_and_are_the_same_elsewhere(folder, tmp_path, monkeypatch):
+    test = folder / "own" / "test"
+    test.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("field.npy", "town.img"):
+        write(Scene(rng.random((20, 20, 5), dtype=np.float32), name), test / name)
+    before = fingerprints("own", "test")
+    assert list(before) == ["field", "town"] and fingerprints("own", "test") == before
+
+    (test / "field.npy").touch()
+    shutil.copytree(folder / "own", tmp_path / "elsewhere" / "own")
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "elsewhere"))
+    assert fingerprints("own", "test") == before, "neither dates nor the place count"
+
+    moved = tmp_path / "elsewhere" / "own" / "test"
+    data = bytearray((moved / "town.img").read_bytes())
+    data[7] ^= 1
+    (moved / "town.img").write_bytes(data)
+    changed = fingerprints("own", "test")
+    assert changed["town"] != before["town"] and changed["field"] == before["field"]
+    (moved / "town.hdr").write_text((moved / "town.hdr").read_text() + "data ignore value = 0\n")
+    assert fingerprints("own", "test")["town"] != changed["town"]
+    shutil.copy(moved / "field.npy", moved / "wood.npy")
+    assert list(fingerprints("own", "test")) == ["field", "town", "wood"]
+
+
+def test_fingerprints_of_scenes_without_files(folder):
+    assert fingerprints("photos", "test") == fingerprints("own", "test") == fingerprints("cave", "test") == {}
+    with pytest.raises(SceneError, match="has no scenes for 'tests'"):
+        fingerprints("cave", "tests")
+
+
+def test_the_fingerprint_of_a_scene_of_band_images(folder):
+    bands = folder / "cave" / "beads_ms"
+    bands.mkdir(parents=True)
+    for number in range(1, 32):
+        (bands / f"beads_ms_{number:02d}.png").write_bytes(bytes([number]) * 40)
+    before = fingerprints("cave", "test")
+    assert list(before) == ["beads"]
+    (bands / "beads_ms_17.png").write_bytes(bytes([3]) * 40)
+    assert fingerprints("cave", "test") != before

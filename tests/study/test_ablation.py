@@ -82,6 +82,16 @@ def test_the_code_of_each_case_is_told(monkeypatch, tmp_path):
     }
 
 
+@pytest.mark.parametrize("trained_on, told", [
+    (["cpu", "cpu"], "2 to 3 minutes of CPU time:"),
+    (["NVIDIA H200", "cpu"], "2 to 3 minutes on NVIDIA H200 or of CPU time:"),
+])
+def test_a_caption_tells_every_device_that_trained(runs, trained_on, told):
+    stories = [{"patches": 8, "seconds": 120 + 60 * number, "cpu_seconds": 120 + 60 * number, "environment": {"device": name}} for number, name in enumerate(trained_on)]
+    traced = {"case": "corr", "dataset": "photos", "crop": None, "scenes": {"chelsea": ""}, "runs": {f"{number}": {"weights": {"story": story}} for number, story in enumerate(stories)}}
+    assert told in ablation.describe(runs["complete-0"], traced)
+
+
 @pytest.mark.slow
 def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path, monkeypatch):
     found = ablation.scores(runs, ["complete-0", "no-swin-1"], {}, tmp_path, **GIVEN)

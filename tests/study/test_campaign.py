@@ -33,6 +33,7 @@ def scenes(monkeypatch) -> None:
     y, x, b = np.meshgrid(np.arange(20), np.arange(22), np.arange(4), indexing="ij")
     scene = Scene((0.5 + 0.3 * np.sin(y / 4 + b) * np.cos(x / 5)).astype(np.float32), "waves")
     monkeypatch.setattr(training, "load", lambda dataset, split: [scene])
+    monkeypatch.setattr(training, "fingerprints", lambda dataset, split: {"waves": "as it was"})
 
 
 @pytest.fixture
@@ -102,6 +103,19 @@ def test_a_run_that_another_process_trains_is_not_set_aside(file, tmp_path, monk
     assert weights.load(folder / "first" / "weights.safetensors").story["training"]["seed"] == 0
 
 
+def test_a_run_on_other_scenes_is_trained_anew(file, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "runs"
+    runs = {"first": campaign.read(file, folder)["first"]}
+    campaign.carry_out(runs, folder, progress=False)
+    monkeypatch.setattr(training, "fingerprints", lambda dataset, split: {"waves": "as it is"})
+    campaign.carry_out(runs, folder, progress=False)
+    assert capsys.readouterr().err == (
+        f"{folder / 'first'}: holds a run on other scenes (waves of its train split has changed); set aside as first.old-1\n"
+    )
+    campaign.carry_out(runs, folder, progress=False)
+    assert capsys.readouterr().err == "" and sorted(path.name for path in folder.iterdir()) == ["first", "first.old-1"]
+
+
 def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_path, capsys):
     """What was there is set aside, and told."""
     folder = tmp_path / "runs"
@@ -142,6 +156,19 @@ def test_weights_tell_what_their_folders_did(file, tmp_path):
     assert set(after["device"]) == {device(first.story["environment"])} and set(campaign.state(runs, folder)["device"]) == {""}
     assert list(after["bytes"].fillna(0)) == [0, shelf.stat().st_size]
     assert (campaign.state(runs, folder)["state"] == "not begun").all()
+
+
+def test_published_weights_count_before_those_here_and_those_of_another_training_not_at_all(file, tmp_path):
+    folder = tmp_path / "runs"
+    runs = {"first": campaign.read(file, folder)["first"]}
+    campaign.carry_out(runs, folder, progress=False)
+    here = weights.load(folder / "first" / "weights.safetensors")
+    shelf, other = tmp_path / "shelf.safetensors", tmp_path / "other.safetensors"
+    published = weights.save(here.model, shelf, here.story | {"patches": 5})
+    weights.save(here.model, other, here.story | {"training": here.story["training"] | {"seed": 7}})
+    assert campaign.state(runs, folder, {"first": shelf})[["sha256", "patches"]].values.tolist() == [[published[:12], 5]]
+    assert campaign.state(runs, folder, {"first": other})["sha256"].tolist() == [here.sha256[:12]]
+    assert campaign.state(runs, tmp_path / "none", {"first": other})["state"].tolist() == ["not begun"]
 
 
 def test_a_run_that_another_one_begins_from_is_not_the_last(file, tmp_path):

@@ -23,6 +23,7 @@ RUNS = {
     "released": replace(FIRST, model=replace(FIRST.model, init="released", ridge=0.0)),
     "copies": replace(FIRST, steps=20, model=replace(FIRST.model, train_shifts=3)),
     "deep": replace(FIRST, evaluations=(20, 20)),
+    "longer": replace(FIRST, steps=120),
     "no-swin": replace(FIRST, model=replace(FIRST.model, depth=0)),
     "peer": training("hsdt", "tiny", steps=60),
 }

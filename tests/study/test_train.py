@@ -39,10 +39,15 @@ SCENES = {
 }
 
 
+def in_place_of_the_catalogues(monkeypatch, scenes: dict[str, list[Scene]]) -> None:
+    """Synthetic scenes, and what tells their files."""
+    monkeypatch.setattr(module, "load", lambda dataset, split: scenes[split])
+    monkeypatch.setattr(module, "fingerprints", lambda dataset, split: {scene.name: scene.sha256()[:8] for scene in scenes[split]})
+
+
 @pytest.fixture(autouse=True)
 def scenes(monkeypatch) -> dict[str, list[Scene]]:
-    """Synthetic scenes in place of the catalogue's."""
-    monkeypatch.setattr(module, "load", lambda dataset, split: SCENES[split])
+    in_place_of_the_catalogues(monkeypatch, SCENES)
     return SCENES
 
 
@@ -75,7 +80,7 @@ def finished(tmp_path_factory) -> Path:
     """The folder of a training of six steps that nothing interrupted."""
     folder = tmp_path_factory.mktemp("run") / "whole"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(module, "load", lambda dataset, split: SCENES[split])
+        in_place_of_the_catalogues(monkeypatch, SCENES)
         train(config(), folder, progress=False)
     return folder
 
@@ -417,8 +422,9 @@ def test_the_story_tells_data_budget_and_code(finished):
     loaded = weights.load(finished / "weights.safetensors")
     story = loaded.story
     assert story["data"] == {split: {scene.name: scene.sha256() for scene in SCENES[split]} for split in SCENES}
-    assert story["training"] == json.loads((finished / "config.json").read_text())
-    assert story["training"] == json.loads(json.dumps(config().to_json()))
+    told = json.loads((finished / "config.json").read_text())
+    assert told.pop("files") == {split: {scene.name: scene.sha256()[:8] for scene in SCENES[split]} for split in SCENES}
+    assert story["training"] == told == json.loads(json.dumps(config().to_json()))
     assert (story["steps"], story["patches"]) == (6, 12) and story["seconds"] >= 0 and story["cpu_seconds"] > 0
     assert story["environment"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert story["environment"]["device"] and story["environment"]["code_version"]
@@ -654,6 +660,22 @@ def test_a_run_goes_on_only_with_the_scenes_that_it_began_with(split, others, wh
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     train(config(), folder, resume=True, progress=False)
     assert_same_run(folder, finished)
+
+
+@pytest.mark.parametrize("split, others, what", [
+    ("train", [SCENES["train"][0], smooth_scene("dunes", 24, 18, 5)], "dunes of its train split has changed"),
+    ("validation", [*SCENES["validation"], smooth_scene("lake", 18, 20, 4)], "lake of its validation split is new"),
+])
+def test_a_finished_run_is_not_taken_for_one_on_other_scenes(split, others, what, tmp_path, finished, scenes, monkeypatch):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    with monkeypatch.context() as patched, pytest.raises(FileExistsError) as error:
+        patched.setitem(scenes, split, others)
+        train(config(), folder, resume=True, progress=False)
+    assert str(error.value) == f"{folder}: holds a run on other scenes ({what}); choose another folder"
+    with monkeypatch.context() as patched:
+        for split in scenes:
+            patched.setitem(scenes, split, [])
+        assert train(config(), folder, resume=True, progress=False).exists(), "it needs its scenes no more"
 
 
 def test_a_run_is_the_same_wherever_the_weights_lie_that_it_began_from(tmp_path, finished):
