@@ -131,6 +131,15 @@ def test_a_failing_notebook_keeps_its_executed_copy(tiny, tmp_path, failing, rea
     assert output.exists() and not (tmp_path / "out.failed.ipynb").exists()
 
 
+@pytest.mark.slow
+def test_the_training_notebook_trains_a_peer_too(copy):
+    """It has no solver to tell of."""
+    values = {"method": "qrnn3d", "minutes": 0.05, "validate_every": 2, "runs": "../runs/quick", "figures": "../figures/quick"}
+    run(copy / "notebooks/02_train.ipynb", copy / "out.ipynb", values)
+    told = json.loads((copy / "figures/quick/fig_training.json").read_text())
+    assert "Loss (25) per value and validation MPSNR in training." in told["caption"] and "residual" not in told["caption"]
+
+
 @pytest.fixture(scope="module", params=PROFILES)
 def graph(request) -> str:
     """What Snakemake says about all jobs of a profile."""
