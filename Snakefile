@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -128,6 +129,7 @@ def method_code(method):
     return [path for path in every if Path(path).stem not in {*METHODS} - {method} or path.startswith("decsc_core/model/")]
 
 
+@cache
 def content(dataset, split="test"):
     """What tells changed scene files from the ones that were used; none where the files cannot be told, which the job will say why."""
     try:

@@ -341,9 +341,9 @@ def validate(model: nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]], devic
 def train(config: TrainConfig, folder: Path | str, resume: bool = False, progress: bool = True) -> Path:
     """Train and return the path of the weights with the best validation MPSNR.
 
-    `folder` receives `config.json` (with fingerprints of the scene files), `log.jsonl` (one object a step or validation), `checkpoint.pt` and at the end
-    `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at once. Weights that began
-    from others tell what those reached in validation; they are written even where that was more.
+    `folder` receives `config.json` (with the fingerprints of the scene files), `log.jsonl` (one object a step or validation),
+    `checkpoint.pt` and at the end `weights.safetensors`. With `resume` an interrupted run goes on, and a finished one returns at
+    once. Weights that began from others tell what those reached in validation; they are written even where that was more.
 
     Raises
     ------
