@@ -58,6 +58,14 @@ for part, keys in SECTIONS.items():
     for wrong in sorted((key for key in set(config[part]) ^ keys if (part, key) not in OPTIONAL), key=str):
         what = "not a key of" if wrong in config[part] else "missing in"
         sys.exit(f"{wrong!r} is {what} the profile's {part}, which has {', '.join(sorted(keys))}")
+for part in ("train", "complexity"):  # whose numbers are words on the command line, too
+    config[part] = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in config[part].items()}
+for key in ("size", "shifts"):
+    number = config["complexity"][key]
+    if (not isinstance(number, int) or number < 1) and (key, number) != ("shifts", None):
+        sys.exit(f"the profile's complexity.{key} {number!r} is not a whole number of at least 1")
+if not isinstance(minutes := config["train"]["minutes"], (int, float)) or not minutes > 0:
+    sys.exit(f"the profile's train.minutes {minutes!r} is not a number above 0")
 for where, part in (("", config), *((f"{key}.", config[key]) for key in ("remote", "real", "complexity"))):
     for key in part.keys() & {"cases", "methods"}:
         names = part[key]

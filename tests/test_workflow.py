@@ -383,6 +383,14 @@ def test_missing_data_is_one_clear_line(copy):
     assert not (copy / "runs/standard/rows").exists() and "Traceback" not in done.stderr
 
 
+def test_the_numbers_of_a_section_are_numbers_on_the_command_line_too():
+    target = "runs/quick/notebooks/02_train.ipynb"
+    done = command("./run_all.sh", "-n", "-p", target, "--forcerun", "train", "--config", "train={minutes: 0.5, preset: small}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(re.search(r"--parameters '(\{.*?\})' >", next(line for line in done.stdout.splitlines() if "02_train.ipynb --parameters" in line)).group(1))
+    assert (told["minutes"], told["preset"]) == (0.5, "small")
+
+
 @pytest.mark.parametrize("crop, given", [("null", set()), ("40", {"40"})])
 def test_scenes_are_taken_whole_or_their_centre(crop, given):
     planned = command("./run_all.sh", "-n", "-p", "--config", f"crop={crop}")
@@ -413,6 +421,9 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("complexity={methods: [noisy, bm4d]}", "the profile's denoiser 'noisy' does not exist; there are decsc, "),
         ("train={preset: tinny}", "the profile's train.preset 'tinny' does not exist; there are paper, small, tiny"),
         ("train={method: tv}", "the profile's learned method 'tv' does not exist; there are decsc, "),
+        ("complexity={size: large}", "the profile's complexity.size 'large' is not a whole number of at least 1"),
+        ("complexity={shifts: 0}", "the profile's complexity.shifts 0 is not a whole number of at least 1"),
+        ("train={minutes: 0}", "the profile's train.minutes 0 is not a number above 0"),
         ("complexity={sizes: 128}", "'sizes' is not a key of the profile's complexity, which has methods, shifts, size"),
         ("real={scenes: [chelsea]}", "the profile's real.scenes ['chelsea'] is no mapping of two scenes to their data sets; see config/quick.yaml"),
         ("real={scenes: {cat: photos}}", "is no mapping of two scenes to their data sets; see config/quick.yaml"),
