@@ -139,7 +139,7 @@ def method_code(method):
 
 @cache
 def content(dataset, split="test"):
-    """What tells changed scene files from the ones that were used; none where the files cannot be told, which the job will say why."""
+    """The fingerprints of the scenes of a split; none if they cannot be found, of which the job will tell why."""
     try:
         return fingerprints(dataset, split)
     except SceneError:

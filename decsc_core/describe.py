@@ -5,8 +5,7 @@ from __future__ import annotations
 from rasterio.crs import CRS
 
 from decsc_core.scenes import Dataset, MissingData, Scene, scenes_by_split
-from decsc_core.scenes.files import EXTENSIONS
-from decsc_core.scenes.sources import HOUSTON_STEMS, SPLITS, root
+from decsc_core.scenes.sources import SPLITS
 
 
 def scene_summary(scene: Scene) -> dict:
@@ -66,15 +65,4 @@ def _scenes(entry: Dataset) -> dict[str, dict[str, bool]]:
 
 def is_here(entry: Dataset, scene: str) -> bool:
     """Whether a scene's file lies where `load_scene` looks for it; its content is not read."""
-    if entry.name == "photos" or not entry.splits:
-        return True
-    folders = [root() / entry.name, root()]
-    if entry.name == "cave":
-        folders += [folder / "complete_ms_data" for folder in folders]
-        names = [f"cave_{scene}.npz", f"{scene}_ms", scene]
-    elif entry.name in ("houston2018", "eo1", "gf5"):
-        stems = HOUSTON_STEMS if entry.name == "houston2018" else (scene, entry.name)
-        names = [stem + extension for stem in stems for extension in EXTENSIONS]
-    else:
-        names = [f"{scene}.npz"]
-    return any((folder / name).exists() for folder in folders for name in names)
+    return entry.find is None or entry.find(scene) is not None
