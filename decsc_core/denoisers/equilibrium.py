@@ -76,28 +76,25 @@ class Equilibrium(Denoiser):
 
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
-        bands = noisy.shape[2]
-        cube = reflect_bands(noisy, model.config.bands)
         jobs = self.tiles(noisy.shape)
-        total, spread, weight = np.zeros_like(cube), np.zeros_like(cube), np.zeros_like(cube)
+        total, spread, weight = np.zeros_like(noisy), np.zeros_like(noisy), np.zeros_like(noisy)
         records = []
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
             for where, blend in jobs:
-                image = torch.from_numpy(rearrange(cube[where], "h w b -> 1 b h w")).to(self.device)
+                image = torch.from_numpy(rearrange(noisy[where], "h w b -> 1 b h w")).to(self.device)
                 estimate, deviation, passes = self._passes(model, image, bar)
                 total[where] += blend * estimate
                 spread[where] += blend * deviation
                 weight[where] += blend
                 records += [record for record in passes if record]
-        total /= weight
-        return Estimate(total[..., :bands], records or None, (spread / weight)[..., :bands] if self.spread else None)
+        return Estimate(total / weight, records or None, spread / weight if self.spread else None)
 
     @torch.no_grad()
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
         """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
 
-        A network without a `misfit` takes all noise for Gaussian and all images for bright, as the paper does. A pass that finds no
-        fixed point where the one before did is not counted.
+        B is the network's number of bands, or the image's, if it has fewer. A network without a `misfit` takes all noise for Gaussian
+        and all images for bright, as the paper does. A pass that finds no fixed point where the one before did is not counted.
         """
         e = model.config.misfit
         image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else 1.0
@@ -119,6 +116,8 @@ class Equilibrium(Denoiser):
 
     def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[Tensor, Tensor, Record | None]:
         """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""
+        bands = image.shape[1]
+        image = image[:, reflect_bands(np.arange(bands)[None, None], model.config.bands)[0, 0]]
         at_once = max(1, int(spare_memory(self.device, CPU_BYTES) // _copy_bytes(model, max(image.shape[-2:]))))
         at_once = min(at_once, CPU_COPIES) if self.device.type == "cpu" else at_once
         chunks = -(-len(self.shifts) // at_once)
@@ -133,7 +132,7 @@ class Equilibrium(Denoiser):
             bar.update(len(chunk))
         mean, square = mean / len(self.shifts), square / len(self.shifts)
         deviation = (square - mean**2).clamp_min(0).sqrt()
-        return mean, deviation, _record(outputs)
+        return mean[:, :bands], deviation[:, :bands], _record(outputs)
 
 
 def _copy_bytes(model: DECSC, side: int) -> int:

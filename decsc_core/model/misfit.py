@@ -1,9 +1,9 @@
 """The misfit R in X = K (x) S + D * H + R: what the two dictionaries cannot tell of a scene, and its posterior mean.
 
 Not in the paper. What trained networks miss of clean scenes is mostly smooth: on CAVE the power of its cosine coefficients falls as
-frequency^-1.5, and is highest for the levels of whole bands. The rest is texture, in the same pixels of all bands. Noise is white, and
-gross errors come band by band. So of what a reconstruction leaves over of a noisy image the low frequencies, and what most bands
-have in common, are misfit and can be given back.
+frequency^-1.5, and is highest for the levels of whole bands. The rest is texture, in the same pixels of all bands and with few spectra.
+Noise is white, and another one in every band, and gross errors come band by band. So of what a reconstruction leaves over of a noisy
+image the low frequencies, and what bands have in common (`factors`), are misfit and can be given back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from math import pi
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from decsc_core.model import factors
 
 KNEE, SLOPE = 0.2, 1.5
 """Frequency [cycles per pixel] at which a cosine coefficient of R has the variance e^2, and how fast that falls with frequency."""
@@ -32,7 +34,8 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     R and the noise are Gaussian, the noise white with `sigma`, or with the deviation of `rest` where that is less: texture is taken
     for noise by the first, misfit by the second. The smooth part of R has the variance e^2 (KNEE / frequency)^SLOPE at each
     frequency, so each cosine coefficient keeps the share that is R's in its variance; the level of a band is estimated by the
-    median. Of what then is left over, the texture is given back, see `_texture`. What is further from the level than the `limits`
+    median. Of what then is left over, what bands have in common is given back, see `factors.common`, and of what still is left over the
+    texture, see `_texture`. What is further from the level than the `limits`
     is a gross error, as an impulse is, and cut down to that. Gradients do not see levels, sigmas and variances.
 
     Parameters
@@ -49,7 +52,15 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     down, across = (_cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
-    return smooth + _texture(rest - smooth, sigma, e)
+    found = smooth + _common(rest - smooth, sigma, e)
+    return found + _texture(rest - found, sigma, e)
+
+
+def _common(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
+    """`factors.common` of a rest (N, B, H, W), cut down to its `limits`."""
+    sigma = torch.minimum(sigma, deviation(rest)[1])
+    most = limits(rest, sigma, e)
+    return factors.common(rest.clamp(-most, most), sigma, e)
 
 
 def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
@@ -66,7 +77,7 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
             excess = torch.minimum(rest**2 - sigma**2, 9 * whole)
             variance = (excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)
             variance = variance.clamp(min=FLOOR**2 / 100)
-        variance = F.avg_pool2d(variance * (_common(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
+        variance = F.avg_pool2d(variance * (_median(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
     most = limits(rest, sigma, e)
     return rest.clamp(-most, most) * (variance / (variance + sigma**2).clamp(min=FLOOR**2 / 100))
 
@@ -92,10 +103,10 @@ def limits(distance: Tensor, sigma: Tensor, e: float, deviations: float = 1.0) -
         From the level.
     sigma : (N, B, 1, 1)
     """
-    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * _common(distance, sigma).clamp(min=1)
+    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * _median(distance, sigma).clamp(min=1)
 
 
-def _common(distance: Tensor, sigma: Tensor) -> Tensor:
+def _median(distance: Tensor, sigma: Tensor) -> Tensor:
     """How many deviations the median band of each pixel is off: (N, 1, H, W), some 0.7 by noise alone."""
     return (distance.abs() / (sigma**2 + FLOOR**2).sqrt()).median(1, keepdim=True).values
 

@@ -50,6 +50,15 @@ def test_one_tile_is_the_network_itself(tiny, cube) -> None:
     np.testing.assert_allclose(Equilibrium(tiny)(cube).cube, expected, atol=1e-6)
 
 
+def test_what_the_reflected_bands_leave_over_is_not_counted_again(tiny, cube) -> None:
+    """The noise of a band and of its reflection is one, and would be taken for what bands have in common."""
+    few = torch.from_numpy(cube[..., :4].transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        parts = tiny.model(few[:, [0, 1, 2, 3, 2, 1, 0]]).parts[:, :4]
+        expected = tiny.model.with_misfit(parts, few)[0].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(Equilibrium(tiny)(cube[..., :4]).cube, expected, atol=1e-6)
+
+
 def test_band_windows_are_averaged(tiny) -> None:
     noisy = np.random.default_rng(2).random((15, 15, 10), dtype=np.float32)
     denoise = Equilibrium(tiny)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from decsc_core.model import factors, misfit
+from decsc_core.model.factors import EVEN, common
+from decsc_core.model.misfit import posterior_mean
+
+E = 0.015
+BANDS, SIDE = 12, 48
+SIGMAS = torch.linspace(0.01, 0.12, BANDS)[None, :, None, None]
+
+
+def white(*channels: int, seed: int = 0) -> torch.Tensor:
+    """(1, channels, SIDE, SIDE): standard normal numbers."""
+    return torch.randn(1, *channels, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def missed(size: float = 0.02) -> torch.Tensor:
+    """(1, BANDS, SIDE, SIDE): two spectra, each in a pattern of its own, in every pixel another."""
+    spectra = size * torch.stack([torch.ones(BANDS), torch.cos(torch.linspace(0, 3, BANDS))])
+    return torch.einsum("kb,nkhw->nbhw", spectra, white(2, seed=1))
+
+
+def noise(seed: int = 2) -> torch.Tensor:
+    return SIGMAS * white(BANDS, seed=seed)
+
+
+def rms(image: torch.Tensor) -> float:
+    return float(image.square().mean().sqrt())
+
+
+def test_what_bands_have_in_common_is_told_nearly_as_well_as_if_its_covariance_were_known():
+    found = common(missed() + noise(), SIGMAS, E)
+    pixels = missed().flatten(2)[0]
+    covariance = pixels @ pixels.T / pixels.shape[1]
+    known = covariance @ torch.linalg.inv(covariance + torch.diag(SIGMAS.flatten() ** 2)) @ (missed() + noise()).flatten(2)[0]
+    best = rms(known.view_as(found) - missed())
+    assert best < 0.65 * rms(missed())
+    assert rms(found - missed()) < 1.1 * best
+
+
+def test_noise_that_each_band_has_of_its_own_stays_out():
+    assert rms(common(noise(), SIGMAS, E)) < 0.05 * rms(noise())
+
+
+@pytest.mark.parametrize("reach", [1, 3, 5])
+def test_noise_that_neighbouring_bands_share_is_not_taken_for_what_was_missed(reach):
+    bands = 31
+    apart = white(bands + reach, seed=5)
+    shared = sum(apart[:, first : first + bands] for first in range(reach + 1)) / (reach + 1) ** 0.5
+    sigmas = torch.full((1, bands, 1, 1), 0.04)
+    assert not common(0.04 * shared, sigmas, E).any()
+
+
+def test_the_noise_of_copied_bands_is_not_taken_for_what_was_missed():
+    few = 0.05 * white(3, seed=5)
+    copies = few[:, [0, 1, 2, 1, 0, 1, 2, 1]]
+    assert not common(copies, torch.full((1, 8, 1, 1), 0.05), E).any()
+
+
+def test_two_noisy_bands_that_vary_together_do_not_so_by_what_was_missed():
+    """As impulses of two bands do, whose errors follow the brightness of the pixel."""
+    rest = missed(0.01) + noise()
+    rest[:, 10:] += 0.3 * white(1, seed=9)
+    sigmas = SIGMAS.clone()
+    sigmas[:, 10:] = 0.3
+    found = common(rest, sigmas, E).square().mean((0, 2, 3)).sqrt()
+    assert found[10:].max() < 2 * EVEN * 0.01
+
+
+def test_a_noise_level_that_texture_has_raised_is_corrected():
+    """Clean bands of a fine texture: differences of pixels tell it as noise."""
+    told = (missed() + 0.1 * noise()).square().mean((2, 3), keepdim=True).sqrt()
+    found = common(missed() + 0.1 * noise(), told, E)
+    assert rms(found - missed()) < 0.2 * rms(missed())
+
+
+def test_every_image_is_on_its_own_and_keeps_its_precision():
+    images = torch.cat([missed() + noise(), noise(seed=3), missed(0.05) + noise(seed=4)])
+    together = common(images, SIGMAS.expand(3, -1, -1, -1), E)
+    assert together.dtype == torch.float32 and together.shape == images.shape
+    for image, found in zip(images, together):
+        torch.testing.assert_close(common(image[None], SIGMAS, E)[0], found, rtol=0, atol=1e-6)
+    torch.testing.assert_close(common(images.double(), SIGMAS.double().expand(3, -1, -1, -1), E).float(), together, rtol=0, atol=1e-5)
+
+
+def test_too_few_pixels_or_bands_tell_nothing():
+    rest = missed() + noise()
+    assert not common(rest[..., :6, :6], SIGMAS, E).any()
+    for bands in (1, 2, 3):
+        assert not common(rest[:, :bands], SIGMAS[:, :bands], E).any()
+    assert common(rest[:, :4], SIGMAS[:, :4], E).any()
+    assert not common(torch.zeros_like(rest), torch.zeros_like(SIGMAS), E).any()
+
+
+def test_the_misfit_holds_what_bands_have_in_common(monkeypatch):
+    rest, sigmas = missed(0.03) + noise(), SIGMAS.flatten(1)
+    found = posterior_mean(rest, sigmas, E)
+    monkeypatch.setattr(misfit, "_common", lambda rest, sigma, e: 0)
+    without = posterior_mean(rest, sigmas, E)
+    assert rms(found - missed(0.03)) < 0.75 * rms(without - missed(0.03))
+
+
+def test_the_loss_reaches_what_is_not_given_back():
+    parts = torch.zeros(1, BANDS, SIDE, SIDE, requires_grad=True)
+    observed = missed() + noise()
+    (slope,) = torch.autograd.grad((common(observed - parts, SIGMAS, E)).sum(), parts)
+    share = factors._share(observed.flatten(2), SIGMAS.flatten(1), E)
+    torch.testing.assert_close(slope[0, :, 0, 0], -share[0].sum(0), rtol=1e-4, atol=1e-5)
