@@ -60,6 +60,14 @@ def test_the_noise_of_copied_bands_is_not_taken_for_what_was_missed():
     assert not common(copies, torch.full((1, 8, 1, 1), 0.05), E).any()
 
 
+@pytest.mark.parametrize("size", [1e-5, 0.01, 0.05])
+def test_bands_of_one_pattern_and_no_noise_stay_finite(size):
+    """Their covariance has rank one, and in single precision is not even positive."""
+    spectrum = torch.linspace(0.5, 1, 31)[None, :, None, None]
+    found = common(size * spectrum * white(1, seed=6), torch.zeros(1, 31, 1, 1), E)
+    assert torch.isfinite(found).all() and found.abs().max() < 5 * size
+
+
 def test_two_noisy_bands_that_vary_together_do_not_so_by_what_was_missed():
     """As impulses of two bands do, whose errors follow the brightness of the pixel."""
     rest = missed(0.01) + noise()
