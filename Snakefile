@@ -757,8 +757,10 @@ rule comparison:
     input:
         run_files(COMPARED, COMPARED_CASES),
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
+        DATA,
         DRAWING,
-        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/rows.py"),
+        method_files("decsc"),
+        code("networks/*.py", "denoisers/learned.py", "study/ablation.py", "study/campaign.py", "study/comparison.py", "study/given_back.py", "study/rows.py"),
         notebook="notebooks/14_comparison.ipynb",
     output:
         published("14_comparison"),
@@ -773,10 +775,12 @@ rule comparison:
             untrained=UNTRAINED,
             crop=config["crop"],
         ),
-    threads: 1
+        content=content(config["dataset"], "validation"),
+    threads: config["threads"]
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=config["mem_mb"],
+        runtime=config["runtime"],
+        gpu=config["gpus"],
     log:
         f"{RUNS}/logs/14_comparison.log",
     shell:

@@ -71,7 +71,7 @@ class Equilibrium(Denoiser):
         self.tile = tile or _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))
 
     def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
-        """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
+        """The `pieces` in which a cube (H, W, B) goes through the network; each is extended to its bands, if it has fewer."""
         return pieces(shape, self.tile, OVERLAP, self.weights.model.config.bands)
 
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:

@@ -37,8 +37,8 @@ def pieces(
 ) -> list[tuple[tuple[slice, ...], np.ndarray]]:
     """Tiles blended over `overlap` pixels, as few of at most tile x tile pixels as cover the image, and as small as they may be.
 
-    With bands to spare, each tile is cut into half-overlapping windows of `bands` bands; with too few, it is the one that
-    `reflect_bands` extends the cube to. Returns where each piece of a cube of `shape` (H, W, B) lies, and its weights (h, w, 1).
+    With bands to spare, each tile is cut into half-overlapping windows of `bands` bands; with too few, there is one window, of the
+    bands that `reflect_bands` extends the cube to. Returns where each piece of a cube of `shape` (H, W, B) lies, and its weights (h, w, 1).
     """
     overlap = min(overlap, tile // 4)
     (tops, height), (lefts, width) = (_cover(length, tile, overlap) for length in shape[:2])

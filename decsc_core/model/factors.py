@@ -10,26 +10,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FACTORS, SHARE = 3, 0.8
-"""Factors at most, fewer of less than eight bands; and their share at least in the variance of all that stand out. Of missed signal the
-first three have more than 0.9. Of noise that neighbouring bands share, up to seven of 31, they have less than 0.75: it has many.
+FACTORS, EACH, SHARE = 3, 8, 0.8
+"""Factors at most, for how many bands one is allowed, and their share at least in the variance of all that stand out: of 31 bands of
+missed signal the first three have more than 0.9, of noise that up to seven neighbouring bands share less than 0.75, for that has many.
 """
 TEXTURE = 2.0
-"""In units of e: deviation of a texture that a noise level, told by the differences of pixels, may have in it."""
+"""In units of e: deviation of a texture that may be in a noise level, which is told by the differences of pixels."""
 EVEN = 1.5
-"""Factors make no band deviate more than so many times as the median of the less noisy half of all bands."""
+"""The factors deviate in a band no more than so many times as they do in the median band of the less noisy half."""
 LEAST = 3e-4
 """The noise of a band deviates by that [0, 1] at least."""
-PIXELS = 4
+PIXELS = 8
 """So many pixels for each band are needed to tell a factor."""
-COPY = 1e-4
-"""A band that others tell up to that share of its noise's variance is a copy, as reflection makes them: its noise is in common, too."""
 
 
 def common(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     """The mean of what the bands of `rest` have in common: C (C + Psi)^-1 rest in each pixel; (N, B, H, W) like `rest`.
 
-    C = L L^T is the covariance that the factors make, Psi that of the noise, which is diagonal. Gradients do not see them.
+    C is the covariance that the factors make, Psi that of the noise, which is diagonal. Gradients do not see them.
 
     Parameters
     ----------
@@ -46,32 +44,33 @@ def common(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
 
 @torch.no_grad()
 def _share(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
-    """C (C + Psi)^-1 for each image of (N, B, pixels): (N, B, B).
+    """C (C + Psi)^-1 for each image of (N, B, pixels): (N, B, B), computed in double precision on the CPU.
 
-    Psi is what remains of a band after regression on the others, and no less than its noise level allows. Factors are principal axes
-    of the bands in units of their noise, where they exceed the highest that noise alone would have (Marchenko and Pastur). None are
-    told from too few pixels, where bands are copies of others, or where noise seems to be correlated.
+    Psi is the variance that remains of a band after regression on the others, and no less than that of its noise level without a texture
+    of `TEXTURE` e. Factors are principal axes of the bands in units of their noise, where they exceed the highest that noise alone would
+    have (Marchenko and Pastur). None are told from too few pixels or bands, of what is not finite, or where noise seems to be correlated.
     """
     bands, pixels = rest.shape[1:]
-    if pixels < PIXELS * bands:
+    count = min(FACTORS, bands // EACH)
+    if not count or pixels < PIXELS * bands:
         return rest.new_zeros(len(rest), bands, bands)
-    unit = (sigma.cpu().double() ** 2 + LEAST**2).sqrt()
-    white = rest / unit[..., None].to(rest)
-    covariance = (white @ white.mT / pixels).cpu().double()
-    rounding = 1e-6 * (1 + covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None])
-    own = 1 / torch.linalg.inv(covariance + rounding * torch.eye(bands)).diagonal(dim1=-2, dim2=-1)
-    noise = torch.maximum(own, 1 - (TEXTURE * e / unit) ** 2).clamp(min=COPY)
+    home = "meta" if rest.is_meta else "cpu"
+    unit = (sigma.to(home).double() ** 2 + LEAST**2).sqrt()
+    white = rest.to(home).double() / unit[..., None]
+    covariance, eye = white @ white.mT / pixels, torch.eye(bands, dtype=torch.float64, device=home)
+    covariance = torch.where(covariance.isfinite().all(-1, keepdim=True).all(-2, keepdim=True), covariance, eye)
+    rounding = torch.finfo(rest.dtype).eps * covariance.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] + 1e-9
+    own = pixels / (pixels - bands + 1) / torch.linalg.inv(covariance + rounding * eye).diagonal(dim1=-2, dim2=-1)
+    noise = torch.maximum(own, 1 - (TEXTURE * e / unit) ** 2)
     root = noise.sqrt()
     variance, axes = torch.linalg.eigh(covariance / (root[..., None] * root[..., None, :]))
-    first = bands - min(FACTORS, max(bands - 2, 0) // 2)
     excess = (variance - 1) * (variance > (1 + (bands / pixels) ** 0.5) ** 2)
-    few = excess[..., first:].sum(-1, keepdim=True) >= SHARE * excess.sum(-1, keepdim=True)
-    excess = excess * (few & (own > COPY).all(-1, keepdim=True))
-    loadings = root[..., None] * axes[..., first:] * excess[..., None, first:].sqrt()
+    excess = excess * (excess[..., -count:].sum(-1, keepdim=True) >= SHARE * excess.sum(-1, keepdim=True))
+    loadings = root[..., None] * axes[..., -count:] * excess[..., None, -count:].sqrt()
     deviation = unit * loadings.norm(dim=-1)
-    quiet = (unit * root).argsort(-1)[..., : max(1, bands // 2)]
+    quiet = (unit * root).argsort(-1)[..., : bands // 2]
     most = EVEN * deviation.gather(-1, quiet).median(-1, keepdim=True).values
-    loadings = loadings * (most / deviation.clamp(min=LEAST**2)).clamp(max=1)[..., None]
-    factors = loadings @ loadings.mT
-    share = factors @ torch.linalg.inv(factors + torch.diag_embed(noise))
+    loadings = loadings * (most / deviation.clamp(min=torch.finfo(torch.float64).tiny)).clamp(max=1)[..., None]
+    C = loadings @ loadings.mT
+    share = C @ torch.linalg.inv(C + torch.diag_embed(noise))
     return (unit[..., None] * share / unit[..., None, :]).to(rest)

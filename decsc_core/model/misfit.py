@@ -34,9 +34,9 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     R and the noise are Gaussian, the noise white with `sigma`, or with the deviation of `rest` where that is less: texture is taken
     for noise by the first, misfit by the second. The smooth part of R has the variance e^2 (KNEE / frequency)^SLOPE at each
     frequency, so each cosine coefficient keeps the share that is R's in its variance; the level of a band is estimated by the
-    median. Of what then is left over, what bands have in common is given back, see `factors.common`, and of what still is left over the
-    texture, see `_texture`. What is further from the level than the `limits`
-    is a gross error, as an impulse is, and cut down to that. Gradients do not see levels, sigmas and variances.
+    median. Of what then is left over, what bands have in common is given back, see `factors.common`, and of what still is, the
+    texture, see `_texture`. What is further from the level than the `limits` is a gross error, as an impulse is, and cut down to
+    that. Gradients do not see levels, sigmas, variances and the shares of factors.
 
     Parameters
     ----------
@@ -52,15 +52,15 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     down, across = (_cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
-    found = smooth + _common(rest - smooth, sigma, e)
+    found = smooth + factors.common(*_cut(rest - smooth, sigma, e), e)
     return found + _texture(rest - found, sigma, e)
 
 
-def _common(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
-    """`factors.common` of a rest (N, B, H, W), cut down to its `limits`."""
+def _cut(rest: Tensor, sigma: Tensor, e: float) -> tuple[Tensor, Tensor]:
+    """What is left over (N, B, H, W), cut down to its `limits`, and its deviation where that is less than `sigma` (N, B, 1, 1)."""
     sigma = torch.minimum(sigma, deviation(rest)[1])
     most = limits(rest, sigma, e)
-    return factors.common(rest.clamp(-most, most), sigma, e)
+    return rest.clamp(-most, most), sigma
 
 
 def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
@@ -69,8 +69,8 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     The variance is the weighted mean over bands of rest^2 - sigma^2, by its own precision as the maximum of the likelihood wants
     it, over the neighbourhood; none where the median band is not off by more than `TEXTURE` deviations, as by noise alone.
     """
+    within, sigma = _cut(rest, sigma, e)
     with torch.no_grad():
-        sigma = torch.minimum(sigma, deviation(rest)[1])
         variance = torch.full_like(rest[:, :1], FLOOR**2)
         for _ in range(3):
             whole = variance + sigma**2
@@ -78,8 +78,7 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
             variance = (excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)
             variance = variance.clamp(min=FLOOR**2 / 100)
         variance = F.avg_pool2d(variance * (_median(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
-    most = limits(rest, sigma, e)
-    return rest.clamp(-most, most) * (variance / (variance + sigma**2).clamp(min=FLOOR**2 / 100))
+    return within * (variance / (variance + sigma**2).clamp(min=FLOOR**2 / 100))
 
 
 @torch.no_grad()

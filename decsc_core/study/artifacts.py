@@ -141,6 +141,7 @@ _PUBLISHED = {
     "14_comparison": (
         ("table_comparison", "table", "", "the learned methods after short trainings on the same scenes"),
         ("fig_comparison", "curves", "", "the learned methods after short trainings, every seed"),
+        ("table_misfit_gains", "table", "", "what the misfit of DECSC's denoiser would give to each of them"),
     ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
 from decsc_core import deq, metrics
+from decsc_core.denoisers.tiling import reflect_bands
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
@@ -39,36 +40,39 @@ class Problem:
     ----------
     model : DECSC
     noisy : ndarray, shape (H, W, B), in [0, 1]
-        B as the network's.
+        B as the network's; fewer are extended by reflection, as `Equilibrium` does.
     shifts : int
         Shifted copies, each with a fixed point of its own; the image is their mean.
 
     Raises
     ------
     ValueError
-        If the bands are not the network's, or `shifts` is out of range.
+        If there are more bands than the network's, or `shifts` is out of range.
     """
 
     def __init__(self, model: DECSC, noisy: np.ndarray, shifts: int) -> None:
         config = model.config
-        if noisy.shape[2] != config.bands:
+        if noisy.shape[2] > config.bands:
             raise ValueError(
                 f"the scene has {noisy.shape[2]} bands, the network {config.bands}; choose a data set of {config.bands}"
             )
         self.model, self.size, self.shifts = model, noisy.shape[:2], spread_shifts(config.stride, shifts)
-        self.noisy = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
+        whole, self.noisy = (
+            rearrange(torch.from_numpy(np.ascontiguousarray(cube)), "h w b -> 1 b h w").to(model.shared_threshold)
+            for cube in (reflect_bands(noisy, config.bands), noisy)
+        )
         with torch.no_grad():
-            self.layer = Layer(model, split_shifts(self.noisy, config.kernel, config.stride, self.shifts))
+            self.layer = Layer(model, split_shifts(whole, config.kernel, config.stride, self.shifts))
 
     @torch.no_grad()
     def parts(self, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The shared and the unshared part of the image of the codes `z` (copies, d), Eq. (2): two cubes (H, W, B)."""
-        return tuple(_cube(self._mean(part)) for part in self.layer.reconstruct(z.to(self.noisy)))
+        return tuple(_cube(self.mean(part)) for part in self.layer.reconstruct(z.to(self.noisy)))
 
     @torch.no_grad()
     def image(self, z: Tensor) -> np.ndarray:
         """The image of the codes `z` (copies, d), as the network returns it: a cube (H, W, B)."""
-        parts = self._mean(self.layer.image(z.to(self.noisy)))
+        parts = self.mean(self.layer.image(z.to(self.noisy)))
         return _cube(self.model.with_misfit(parts, self.noisy))
 
     @torch.no_grad()
@@ -83,11 +87,11 @@ class Problem:
         alone = torch.zeros_like(codes)
         alone[:, atom] = codes[:, atom]
         kernels = model.unshared if dictionary == "D" else model.shared
-        return _cube(self._mean(kernels.synthesise(alone, layer.size, "reconstruction")))
+        return _cube(self.mean(kernels.synthesise(alone, layer.size, "reconstruction")))
 
-    def _mean(self, copies: Tensor) -> Tensor:
-        """The mean over shifted copies (copies, B, H', W'): (1, B, H, W)."""
-        return crop_shifts(copies, self.size, self.model.config.stride, self.shifts).mean(0)
+    def mean(self, copies: Tensor) -> Tensor:
+        """The mean over shifted copies (copies, B, H', W'), without reflected bands: (1, B, H, W)."""
+        return crop_shifts(copies, self.size, self.model.config.stride, self.shifts).mean(0)[:, : self.noisy.shape[1]]
 
 
 def _cube(image: Tensor) -> np.ndarray:
@@ -106,7 +110,7 @@ def trace(
     model : DECSC
         Its own solver settings are used, but for the method, the tolerance and the cap.
     clean, noisy : ndarray, shape (H, W, B), in [0, 1]
-        B as the network's.
+        B as the network's, or less.
     method : str
         One of `SOLVERS`.
     shifts : int
@@ -133,7 +137,7 @@ def trace(
     Raises
     ------
     ValueError
-        If the bands are not the network's, or `method` or `shifts` is out of range.
+        If there are more bands than the network's, or `method` or `shifts` is out of range.
     """
     problem = Problem(model, noisy, shifts)
     solver = replace(model.config.solver, method=method, rel_tol=rel_tol, max_iter=evaluations + 1, stop="sample")

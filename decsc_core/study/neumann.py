@@ -20,7 +20,6 @@ from torch import Tensor
 from decsc_core import deq
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
-from decsc_core.model.shifts import crop_shifts
 from decsc_core.scenes import Scene
 from decsc_core.study.ablation import draw_means
 from decsc_core.study.convergence import Problem
@@ -53,7 +52,7 @@ class Gradients:
     Raises
     ------
     ValueError
-        If the bands are not the network's, or `shifts` is out of range.
+        If there are more bands than the network's, or `shifts` is out of range.
     """
 
     def __init__(self, model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) -> None:
@@ -99,11 +98,10 @@ class Gradients:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             layer = self._layer()
             codes = attach(layer)
-            images = layer.image(codes)
-            images = crop_shifts(images, self.problem.size, self.model.config.stride, self.problem.shifts)
-            loss = F.mse_loss(self.model.with_misfit(images.mean(0), self.problem.noisy), self.clean)
-        parts = torch.autograd.grad(loss, list(self.model.parameters()), materialize_grads=True, allow_unused=True)
-        return torch.cat([part.flatten() for part in parts]), sum(held.values()) / 1e6
+            parts = self.problem.mean(layer.image(codes))
+            loss = F.mse_loss(self.model.with_misfit(parts, self.problem.noisy), self.clean)
+        slopes = torch.autograd.grad(loss, list(self.model.parameters()), materialize_grads=True, allow_unused=True)
+        return torch.cat([slope.flatten() for slope in slopes]), sum(held.values()) / 1e6
 
 
 def study(

@@ -20,7 +20,7 @@ from decsc_core import weights as files
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.denoisers.tiling import reflect_bands, starts
+from decsc_core.denoisers.tiling import starts
 from decsc_core.model import DECSC
 from decsc_core.noise import LEVELS
 from decsc_core.scenes import DATASETS, Scene, SceneError, load_scene, read, scenes_by_split
@@ -270,10 +270,7 @@ class Bench(widgets.VBox):
         key = solver, tolerance, first
         if key not in self._traces:
             bands = self.model.config.bands
-            clean, noisy = (
-                np.ascontiguousarray(reflect_bands(cube, bands)[..., first : first + bands])
-                for cube in (self.clean, self.noisy)
-            )
+            clean, noisy = (np.ascontiguousarray(cube[..., first : first + bands]) for cube in (self.clean, self.noisy))
             self.progress.value, self.progress.layout.display = 0, ""
             try:
                 with self.status.busy(f"{solver.capitalize()} solves for the fixed point"):
@@ -290,8 +287,7 @@ class Bench(widgets.VBox):
                     )
             finally:
                 self.progress.layout.display = "none"
-            known = self.wavelengths is not None and len(self.wavelengths) >= bands
-            wavelengths = self.wavelengths[first : first + bands] if known else None
+            wavelengths = None if self.wavelengths is None else self.wavelengths[first : first + bands]
             problem = Problem(self.model, noisy, 1)
             self._traces[key] = Trace(problem, curve, solution.iterates, clean, noisy, wavelengths)
         return self._traces[key]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor
 
 from decsc_core import deq, metrics
+from decsc_core import weights as files
+from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.model import DECSC, preset
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import crop_shifts, split_shifts, spread_shifts
@@ -244,6 +248,20 @@ def test_other_band_numbers_are_refused(contraction):
     cube = np.zeros((16, 16, 7), np.float32)
     with pytest.raises(ValueError, match="7 bands, the network 5"):
         convergence.trace(contraction, cube, cube, "picard", shifts=1, evaluations=2)
+
+
+def test_fewer_bands_are_reflected_and_their_images_are_those_of_the_denoiser(contraction):
+    model = copy.copy(contraction)
+    model.config = replace(contraction.config, misfit=0.02)
+    noisy = np.random.default_rng(3).random((16, 16, 4), dtype=np.float32)
+    problem = convergence.Problem(model, noisy, SHIFTS)
+    z, _ = model.equilibrium(problem.layer)
+    denoise = Equilibrium(files.Weights("decsc", model, {}, "0" * 64, Path("four.safetensors")), shifts=SHIFTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("decsc_core.denoisers.equilibrium.PASSES", 1)
+        patch.setattr("decsc_core.denoisers.equilibrium.gain", lambda image, noise: 1.0)
+        np.testing.assert_allclose(problem.image(z), denoise(noisy).cube, atol=1e-5)
+    assert all(part.shape == noisy.shape for part in (*problem.parts(z), problem.contribution(z, "K", 0)))
 
 
 def test_the_figure_shows_means_over_scenes(contraction, scene):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from decsc_core import deq
 from decsc_core.model import DECSC, preset
+from decsc_core.model.shifts import crop_shifts
 from decsc_core.scenes import Scene
 from decsc_core.study import neumann
 
@@ -61,7 +62,7 @@ def test_the_exact_gradient_is_that_of_the_loss_at_the_equilibrium(gradients):
             layer = neumann.Layer(moved, gradients.problem.layer.noisy)
             z = deq.solve(layer, layer.initial(), rel_tol=1e-10, max_iter=400).z
             image = layer.image(z)
-            image = neumann.crop_shifts(image, (16, 16), moved.config.stride, gradients.problem.shifts)
+            image = crop_shifts(image, (16, 16), moved.config.stride, gradients.problem.shifts)
             losses.append(float(F.mse_loss(image.mean(0), gradients.clean)))
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(exact.norm()), rel=1e-3)
 

@@ -1,0 +1,70 @@
+"""study.given_back: the misfit's mean after any network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from decsc_core import metrics
+from decsc_core import weights as files
+from decsc_core.denoisers.equilibrium import Equilibrium
+from decsc_core.denoisers.learned import Learned
+from decsc_core.model.decsc import noise_levels
+from decsc_core.model.misfit import posterior_mean
+from decsc_core.networks.catalog import build, configure
+from decsc_core.study import given_back
+from decsc_core.study.evaluate import evaluated_scene, noisy_cube
+
+E = 0.02
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict:
+    folder, found = tmp_path_factory.mktemp("networks"), {}
+    for method in ("decsc", "qrnn3d"):
+        found[method] = folder / f"{method}.safetensors"
+        model = build(configure(method, "tiny"), torch.Generator().manual_seed(1))
+        files.save(model, found[method], {"training": {}})
+    return found
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list:
+    return [evaluated_scene("photos", name, 20) for name in ("chelsea", "coffee")]
+
+
+def test_the_mean_is_added_to_each_network_alone(networks, scenes):
+    scored = given_back.scores(networks, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["network", "misfit"])
+    assert list(scored.index) == [("decsc", 0), ("decsc", E), ("qrnn3d", 0), ("qrnn3d", E)] and list(scored.columns) == ["gauss-15", "mixture"]
+    for name, file in networks.items():
+        loaded = files.load(file)
+        if name == "decsc":
+            loaded.model.config = replace(loaded.model.config, misfit=0)
+        denoise = Equilibrium(loaded, shifts=1) if name == "decsc" else Learned(loaded)
+        for case in scored:
+            alone, added = [], []
+            for scene in scenes:
+                noisy = noisy_cube(scene, case, 0)
+                cube = denoise(noisy).cube
+                image, estimate = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (noisy, cube))
+                mean = posterior_mean(image - estimate, noise_levels(image), E)
+                alone.append(metrics.mpsnr(scene.cube, cube))
+                added.append(metrics.mpsnr(scene.cube, cube + mean[0].permute(1, 2, 0).numpy()))
+            assert scored.loc[(name, 0), case] == pytest.approx(np.mean(alone), abs=1e-3)
+            assert scored.loc[(name, E), case] == pytest.approx(np.mean(added), abs=1e-3)
+
+
+def test_gains_are_of_the_misfit_that_is_best_in_the_mean():
+    scored = pd.DataFrame({
+        "network": ["one"] * 3 + ["other"] * 3, "misfit": [0, 0.01, 0.02] * 2,
+        "gauss-15": [30.0, 33, 34, 36, 35, 33], "mixture": [20.0, 21, 19, 25, 24, 23],
+    })
+    gained = given_back.gains(scored)
+    assert gained.to_dict("records") == [
+        {"network": "one", "misfit": 0.01, "gauss-15": 3.0, "mixture": 1.0},
+        {"network": "other", "misfit": 0.0, "gauss-15": 0.0, "mixture": 0.0},
+    ]
