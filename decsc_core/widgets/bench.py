@@ -71,9 +71,9 @@ class Trace(NamedTuple):
     iterates : list of Tensor (1, d)
         The codes of each row, packed.
     clean, noisy : ndarray, shape (H, W, B)
-        The bands that the network saw, B as its own.
+        The bands that the network saw: as many as its own, or all of the scene, if these are fewer.
     wavelengths : ndarray, shape (B,), or None
-        Theirs [nm]; None if they are not known, or the scene had fewer bands.
+        Theirs [nm]; None if they are not known.
     """
 
     problem: Problem
