@@ -55,11 +55,18 @@ def scores(
 
 
 def gains(scored: pd.DataFrame) -> pd.DataFrame:
-    """A row a network of `scores`, with that misfit which is the best in the mean over the cases: what it gains in each of them [dB]."""
+    """A row a network of `scores`, with the misfit that is best for it in the mean over the cases.
+
+    Returns
+    -------
+    DataFrame
+        `network`, `misfit`; a column a noise case, MPSNR with that misfit [dB]; `gain`, `least`, `most`: what it gains over
+        none [dB], the mean, the least and the most of the cases.
+    """
     means = scored.set_index(["network", "misfit"])
-    best = means.mean(axis=1).groupby("network", sort=False).idxmax()
-    with_best, alone = means.loc[best], means.xs(0, level="misfit")
-    return with_best.sub(alone, level="network").reset_index()
+    best = means.loc[means.mean(axis=1).groupby("network", sort=False).idxmax()]
+    gained = best.sub(means.xs(0, level="misfit"), level="network")
+    return best.assign(gain=gained.mean(axis=1), least=gained.min(axis=1), most=gained.max(axis=1)).reset_index()
 
 
 def _alone(weights: files.Weights) -> Denoiser:

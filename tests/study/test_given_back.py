@@ -65,6 +65,6 @@ def test_gains_are_of_the_misfit_that_is_best_in_the_mean():
     })
     gained = given_back.gains(scored)
     assert gained.to_dict("records") == [
-        {"network": "one", "misfit": 0.01, "gauss-15": 3.0, "mixture": 1.0},
-        {"network": "other", "misfit": 0.0, "gauss-15": 0.0, "mixture": 0.0},
+        {"network": "one", "misfit": 0.01, "gauss-15": 33.0, "mixture": 21.0, "gain": 2.0, "least": 1.0, "most": 3.0},
+        {"network": "other", "misfit": 0.0, "gauss-15": 36.0, "mixture": 25.0, "gain": 0.0, "least": 0.0, "most": 0.0},
     ]
