@@ -759,8 +759,9 @@ rule comparison:
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         DATA,
         DRAWING,
-        method_files("decsc"),
-        code("networks/*.py", "denoisers/learned.py", "study/ablation.py", "study/campaign.py", "study/comparison.py", "study/given_back.py", "study/rows.py"),
+        NETWORK,
+        PEERS,
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/given_back.py", "study/rows.py"),
         notebook="notebooks/14_comparison.ipynb",
     output:
         published("14_comparison"),

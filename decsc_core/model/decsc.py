@@ -69,8 +69,8 @@ class DECSCConfig:
         The data term |Y - X|^2 of Eq. (5), right for noise of one level; or, for bands of different noise levels, the sum over
         bands of w_b |Y_b - X_b|^2 with the `band_weights` of the noisy image.
     misfit : float
-        Scale e [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R, mostly smooth; its
-        posterior mean, given the noisy image and the noise level of each band, goes into the image (`DECSC.with_misfit`), and
+        Scale e [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R, mostly smooth or in common
+        to bands; its posterior mean, given the noisy image and the noise level of each band, goes into the image (`DECSC.with_misfit`), and
         what is too far off to be noise or misfit is cut down before another pass (`gross`). `Equilibrium`, the denoiser, makes dark
         images brighter for such networks (`brightness`). 0 is the paper and the release.
     gradient : {"phantom", "implicit", "unrolled"}
