@@ -125,9 +125,9 @@ class Equilibrium(Denoiser):
         outputs = []
         for first in range(chunks):
             chunk: list[Shift] = self.shifts[first::chunks]
-            output = model(image, chunk)
-            mean += output.parts * len(chunk)
-            square += (output.spread**2 + output.parts**2) * len(chunk)
+            output = model.without_misfit(image, chunk)
+            mean += output.image * len(chunk)
+            square += (output.spread**2 + output.image**2) * len(chunk)
             outputs.append(output)
             bar.update(len(chunk))
         mean, square = mean / len(self.shifts), square / len(self.shifts)

@@ -243,14 +243,12 @@ class Output(NamedTuple):
     image : (N, B, H, W), the estimate. spread : the same shape, standard deviation over shifts (0 for one shift).
     solution : the solver's evidence, one row a copy, shift-major; None when `gradient` is ``"unrolled"``.
     jacobian : the penalty of `deq.jacobian_penalty` at the solution, if it was asked for.
-    parts : (N, B, H, W), the mean of K (x) S + D * H over shifts, which `image` is without a misfit.
     """
 
     image: Tensor
     spread: Tensor
     solution: deq.Solution | None
     jacobian: Tensor | None = None
-    parts: Tensor | None = None
 
 
 class DECSC(nn.Module):
@@ -346,6 +344,14 @@ class DECSC(nn.Module):
             If the number of bands or the type of the numbers is not the network's, or there is nothing to denoise; if a shift is
             not one of the stride; if the image, or what the weights make of it, is not finite.
         """
+        output = self.without_misfit(noisy, shifts, max_iter, probe)
+        return output._replace(image=self.with_misfit(output.image, noisy))
+
+    def without_misfit(
+        self, noisy: Tensor, shifts: list[Shift] | None = None, max_iter: int | None = None,
+        probe: np.random.Generator | None = None,
+    ) -> Output:
+        """`forward` but for the misfit: `image` is the mean of K (x) S + D * H over shifts."""
         config = self.config
         if noisy.ndim != 4 or noisy.shape[1] != config.bands:
             raise ValueError(f"input {tuple(noisy.shape)} must be (images, {config.bands} bands, rows, columns)")
@@ -363,8 +369,7 @@ class DECSC(nn.Module):
         z, solution = self.equilibrium(layer, solver)
         copies = crop_shifts(layer.image(z), tuple(noisy.shape[-2:]), config.stride, shifts)
         jacobian = None if probe is None else deq.jacobian_penalty(layer, z, probe)
-        parts = copies.mean(0)
-        return Output(self.with_misfit(parts, noisy), copies.std(0, unbiased=False), solution, jacobian, parts)
+        return Output(copies.mean(0), copies.std(0, unbiased=False), solution, jacobian)
 
     def with_misfit(self, parts: Tensor, noisy: Tensor) -> Tensor:
         """X of the parts K (x) S + D * H of a noisy image, all (N, B, H, W): where the configuration has a `misfit`, R's mean is added."""

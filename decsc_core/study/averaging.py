@@ -41,7 +41,7 @@ def study(model: DECSC, scenes: Sequence[Scene], case: str, seed: int) -> pd.Dat
         total, spent = torch.zeros_like(noisy), 0.0
         for averaged, shift in enumerate(spread_shifts(stride, stride**2), 1):
             started = time.process_time()
-            total += model(noisy, [shift]).parts
+            total += model.without_misfit(noisy, [shift]).image
             spent += time.process_time() - started
             image = rearrange(model.with_misfit(total / averaged, noisy), "1 b h w -> h w b").cpu().numpy()
             psnr = metrics.mpsnr(scene.cube, image)

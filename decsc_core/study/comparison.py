@@ -102,10 +102,11 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
     by_device: dict[str, list[float]] = {}
     for story in stories:
         by_device.setdefault(devices(story), []).append(minutes(story))
+    shared = any("shared" in device(part["environment"]) for story in stories for part in trainings(story))
     for name, taken in by_device.items():
         least, most = f"{min(taken):.0f}", f"{max(taken):.0f}"
         each = " each" * (len(taken) > 1)
-        unit = f"minutes of CPU time{each}" if name == "CPU" else f"minutes{each} on {name}, shared as `training.md` tells"
+        unit = f"minutes of CPU time{each}" if name == "CPU" else f"minutes{each} on {name}{', shared as `training.md` tells' * shared}"
         budgets.append(f"{len(taken)} network{'s' * (len(taken) > 1)} for {least if least == most else f'{least} to {most}'} {unit}")
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (

@@ -53,7 +53,7 @@ def test_one_tile_is_the_network_itself(tiny, cube) -> None:
 def test_the_misfit_of_few_bands_is_told_from_them_and_not_from_reflections(tiny, cube) -> None:
     few = torch.from_numpy(cube[..., :4].transpose(2, 0, 1)[None])
     with torch.no_grad():
-        parts = tiny.model(few[:, [0, 1, 2, 3, 2, 1, 0]]).parts[:, :4]
+        parts = tiny.model.without_misfit(few[:, [0, 1, 2, 3, 2, 1, 0]]).image[:, :4]
         expected = tiny.model.with_misfit(parts, few)[0].numpy().transpose(1, 2, 0)
     np.testing.assert_allclose(Equilibrium(tiny)(cube[..., :4]).cube, expected, atol=1e-6)
 
@@ -76,7 +76,7 @@ def test_more_shifts_change_the_answer_and_spread_is_their_deviation(tiny, cube)
     assert one.spread.max() == 0
     image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
     with torch.no_grad():
-        single = torch.cat([tiny.model(image, [shift]).parts for shift in Equilibrium(tiny, shifts=9).shifts])
+        single = torch.cat([tiny.model.without_misfit(image, [shift]).image for shift in Equilibrium(tiny, shifts=9).shifts])
         expected = tiny.model.with_misfit(single.mean(0, keepdim=True), image)[0]
     np.testing.assert_allclose(nine.spread, single.std(0, correction=0).permute(1, 2, 0), atol=2e-4)
     np.testing.assert_allclose(nine.cube, expected.permute(1, 2, 0), atol=2e-4)
@@ -112,7 +112,8 @@ def test_the_record_is_that_of_the_worst_copy_of_all_chunks() -> None:
 
 def test_a_cpu_takes_few_copies_at_a_time_and_never_one_left_over(tiny, cube, monkeypatch) -> None:
     taken = []
-    monkeypatch.setattr(tiny.model, "forward", lambda image, shifts, plain=tiny.model.forward: taken.append(shifts) or plain(image, shifts))
+    plain = tiny.model.without_misfit
+    monkeypatch.setattr(tiny.model, "without_misfit", lambda image, shifts: taken.append(shifts) or plain(image, shifts))
     for count in (1, 4, 7, 9):
         taken.clear()
         Equilibrium(tiny, shifts=count, device="cpu", tile=64)(cube)

@@ -95,12 +95,12 @@ def watched(monkeypatch) -> list[torch.Tensor]:
     given = []
     clean, _ = cubes()
 
-    def forward(self, noisy, shifts):
+    def solve(self, noisy, shifts):
         given.append(noisy.clone())
-        return original(self, noisy, shifts)._replace(parts=clean)
+        return original(self, noisy, shifts)._replace(image=clean)
 
-    original = DECSC.forward
-    monkeypatch.setattr(DECSC, "forward", forward)
+    original = DECSC.without_misfit
+    monkeypatch.setattr(DECSC, "without_misfit", solve)
     return given
 
 

@@ -103,6 +103,12 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
     ) in comparison.describe(traced, untrained)
 
 
+def test_the_caption_calls_no_gpu_shared_that_was_not(stories, untrained):
+    alone = stories["decsc-0"] | {"environment": {"device": "NVIDIA H200"}, "training": {"dataset": "cave", "case": ["gauss-95"]}}
+    traced = {"dataset": "cave", "scenes": {"a": ""}, "crop": 64, "runs": {"decsc-0": {"weights": {"story": alone}}}}
+    assert "1 network for 10 minutes on NVIDIA H200, validation included" in comparison.describe(traced, untrained)
+
+
 def test_a_training_on_two_devices_is_of_both(stories):
     on_both = {"patches": 3, "seconds": 9, "cpu_seconds": 60, "environment": {"device": "cpu"}, "ancestor": {"story": stories["qrnn3d-longer"]}}
     assert comparison.devices(on_both) == "NVIDIA H200 and CPU" and comparison.minutes(on_both) == 3
