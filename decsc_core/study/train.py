@@ -405,7 +405,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if config.start and at.step == 0:
         at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
     started, saved = time.monotonic() - at.seconds, time.monotonic()
-    cpu_started = time.process_time() - at.cpu_seconds
+    cpu_started, cpu_before = time.process_time(), at.cpu_seconds
     module.train()
     batches = _batches(scenes, config, fabric, at.step)
     finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
@@ -415,7 +415,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
             model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
         row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
-        at.seconds, at.cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+        at.seconds, spent = time.monotonic() - started, time.process_time() - cpu_started
         if config.minutes:  # one clock for all processes
             at.seconds = fabric.broadcast(at.seconds)
         finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
@@ -432,6 +432,9 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         bar.update((at.step if config.steps else min(total, round(at.seconds))) - bar.n)
         bar.set_postfix(loss=f"{row['loss']:.2e}", best=f"{at.best:.2f} dB", refresh=False)
         if fabric.broadcast(finished or time.monotonic() - saved > config.checkpoint_seconds):
+            of_all = fabric.all_reduce(torch.tensor(spent, device=fabric.device), reduce_op="sum")
+            at.cpu_seconds = cpu_before + of_all.item()
+
             def save(path: Path) -> None:
                 fabric.save(path, state | {"progress": vars(at)})
 

@@ -97,10 +97,13 @@ def test_hsdt_draws_its_queries_by_the_step_so_that_a_resumed_run_is_the_same(sc
 
 @pytest.mark.slow
 def test_hsdt_is_trained_by_two_processes(tmp_path):
-    """Some of its parameters are not used in a step, which they must expect."""
+    """Some of its parameters are not used in a step, which they must expect. The second process takes two seconds a step, the first one."""
     program = tmp_path / "two.py"
     program.write_text(
+        "import itertools, os, time\n"
         "from decsc_core.study.train import train, training\n"
+        "ticks = itertools.count(step=1 + int(os.environ['RANK']))\n"
+        "time.process_time = lambda: next(ticks)\n"
         "config = training('hsdt', 'tiny', steps=4, batch=2, patch=16, dataset='photos', case='gauss-55', validate_every=4)\n"
         f"train(config, {str(tmp_path / 'run')!r}, progress=False)\n"
     )
@@ -108,4 +111,5 @@ def test_hsdt_is_trained_by_two_processes(tmp_path):
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program], capture_output=True, text=True, timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert weights.load(tmp_path / "run" / "weights.safetensors").story["steps"] == 4
+    story = weights.load(tmp_path / "run" / "weights.safetensors").story
+    assert (story["steps"], story["cpu_seconds"]) == (4, 4 * (1 + 2))
