@@ -292,8 +292,9 @@ NOTEBOOK = (
 
 onstart:
     try:
-        for name in dict.fromkeys(part["dataset"] for part in (config, config["train"], config["remote"])):
-            load_scene(name, scene_names(name, "test")[0])
+        splits = [(config, "test"), (config["remote"], "test"), (config["train"], "train"), (config["train"], "validation")]
+        for name, split in dict.fromkeys((part["dataset"], split) for part, split in splits):
+            load_scene(name, scene_names(name, split)[0])
         for scene, name in config["real"]["scenes"].items():
             load_scene(name, scene)
     except SceneError as error:
@@ -403,6 +404,7 @@ rule train:
         values=parameters(
             runs=from_notebooks(RUNS), campaigns=list(map(from_notebooks, PUBLISHED_CAMPAIGNS)), **config["train"]
         ),
+        content=[content(config["train"]["dataset"], split) for split in ("train", "validation")],
     threads: config["threads"]
     resources:
         mem_mb=config["mem_mb"],

@@ -132,7 +132,8 @@ def solve(f: Map, z0: Tensor, method: str = "anderson", *, rel_tol: float = 1e-3
         active = active & ~converged & residual.isfinite()
         if k + 1 == max_iter or not active.any():
             break
-        proposal = next_point(z, fz, g)
+        with torch.autocast(z.device.type, enabled=False):  # f may be computed in half precision, but not where the points lead
+            proposal = next_point(z, fz, g)
         usable = _norms(proposal).isfinite()
         z = torch.where(active[:, None], torch.where(usable, proposal, fz), best)
 

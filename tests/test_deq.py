@@ -10,7 +10,7 @@ import torch
 import torchdeq
 from torch import Tensor
 
-from decsc_core.deq import PAPER_DAMPINGS, RELEASED, RELEASED_DAMPINGS, implicit, jacobian_penalty, phantom, solve
+from decsc_core.deq import PAPER_DAMPINGS, RELEASED, RELEASED_DAMPINGS, Solution, implicit, jacobian_penalty, phantom, solve
 from decsc_core.deq import spectral_radius, unrolled
 
 METHODS = ("picard", "anderson", "broyden")
@@ -302,6 +302,21 @@ def test_the_start_is_left_alone_and_no_graph_is_built():
 def test_a_map_in_half_precision_keeps_the_state_in_full(method):
     found = solve(lambda z: (0.25 * z + 1).bfloat16(), torch.zeros(2, 3, dtype=torch.float32), method, rel_tol=1e-2)
     assert found.z.dtype == torch.float32 and found.converged.all()
+
+
+@pytest.mark.parametrize("method", ["anderson", "broyden"])
+def test_autocast_leaves_the_solver_s_own_arithmetic_alone(method):
+    """Anderson's and Broyden's products of vectors are what it would take for a network's."""
+    slopes = torch.linspace(-0.9, 0.9, 50, dtype=torch.float32).expand(2, -1)
+    plain, mixed = (
+        within(lambda: solve(lambda z: slopes * z + 1, torch.zeros_like(slopes), method, rel_tol=1e-4, max_iter=60), half) for half in (False, True)
+    )
+    assert plain.converged.all() and torch.equal(mixed.iterations, plain.iterations) and torch.equal(mixed.z, plain.z)
+
+
+def within(work: Callable[[], Solution], half: bool) -> Solution:
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        return work()
 
 
 @pytest.mark.parametrize("case, changes", [("anderson", {"max_iter": 50}), ("anderson_cap", {"rel_tol": 1e-7}),

@@ -140,6 +140,18 @@ def test_files_that_changed_are_read_again(tmp_path, monkeypatch, network):
     assert seen() == pytest.approx([mean / 2 for mean in before])
 
 
+def test_a_changed_scene_is_read_again_where_files_lie_in_the_folder_itself(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    (tmp_path / "eo1").mkdir()
+    cube = np.random.default_rng(0).random((HEIGHT, WIDTH, 3), np.float32)
+    np.save(tmp_path / "eo1/eo1.npy", cube)
+    bench = Bench("eo1", "eo1", weights=network)
+    before = bench.clean
+    np.save(tmp_path / "eo1/eo1.npy", cube[::-1])
+    bench.seed.value += 1
+    assert not np.array_equal(bench.clean, before)
+
+
 def test_a_data_set_without_a_scene_says_so_whatever_is_moved_until_it_has_one(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("DECSC_DATA", str(tmp_path))
     bench.dataset.value = "own"

@@ -321,6 +321,39 @@ def test_a_training_begins_from_published_weights(copy, jobs):
     assert jobs(train_child(copy, "-n")) == {"published_run": 1, "train_run": 1}
 
 
+@pytest.mark.slow
+def test_the_training_notebook_is_run_again_for_new_scenes_and_needs_none_for_tests(copy, tiny, tmp_path_factory):
+    settings = papermill.inspect_notebook(str(ROOT / "notebooks/02_train.ipynb"))
+    tiny(
+        "\n".join(f"{name} = {value['default']}  # x" for name, value in settings.items()),
+        "from pathlib import Path\nfrom decsc_core.study.artifacts import of_notebook\n"
+        "for artifact in of_notebook('02_train'):\n    for name in artifact.files:\n        (Path(figures) / name).touch()",
+        folder=copy / "notebooks", name="02_train.ipynb",
+    )
+    (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
+    for run in ("parent", "child"):
+        place = copy / f"weights/ablation-quick/{run}.safetensors"
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "weights/comparison/qrnn3d-0.safetensors", place)
+    data = tmp_path_factory.mktemp("data")
+    for split in ("train", "validation"):
+        (data / "own" / split).mkdir(parents=True)
+        np.save(data / "own" / split / f"{split}.npy", np.random.default_rng(0).random((64, 64, 31), dtype=np.float32))
+
+    def made(*words) -> str:
+        done = command(
+            "./run_all.sh", "--cores", 1, "runs/quick/notebooks/02_train.ipynb", "--config", "train={dataset: own}", *words,
+            cwd=copy, DECSC_DATA=str(data),
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    made()
+    assert "Nothing to be done" in made("-n")
+    np.save(data / "own/train/another.npy", np.ones((64, 64, 31), np.float32))
+    assert re.search(r"^train +1$", made("-n"), re.M)
+
+
 def test_the_readme_s_commands_for_clusters_plan_the_same_jobs(copy, jobs):
     readme = (ROOT / "README.md").read_text().replace("\\\n", " ").replace("/shared/decsc", str(copy))
     plans = {}

@@ -23,5 +23,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def spare_memory(device: torch.device, on_cpu: int) -> int:
-    """Bytes that tensors may take: half of what is free on a GPU, or `on_cpu`."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else on_cpu
+    """Bytes that tensors may take: half of what is free on a GPU, with what torch keeps there for tensors to come, or `on_cpu`."""
+    if device.type != "cuda":
+        return on_cpu
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + kept) // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import DATASETS, Dataset, MissingData, fingerprints, load, load_scene, scene_names, scenes_by_split
+from .catalog import DATASETS, Dataset, MissingData, fingerprint, fingerprints, load, load_scene, scene_names, scenes_by_split
 from .files import read, write
 from .scene import Scene, SceneError
 
@@ -12,6 +12,7 @@ __all__ = [
     "MissingData",
     "Scene",
     "SceneError",
+    "fingerprint",
     "fingerprints",
     "load",
     "load_scene",

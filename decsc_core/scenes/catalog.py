@@ -260,12 +260,17 @@ def fingerprints(dataset: str, split: str) -> dict[str, str]:
     SceneError
         As `scene_names` does, but not for missing files.
     """
-    entry = _entry(dataset)
     try:
         names = scene_names(dataset, split)
     except MissingData:
         return {}
-    return {name: _fingerprint(path) for name in names if entry.find and (path := entry.find(name))}
+    return {name: found for name in names if (found := fingerprint(dataset, name))}
+
+
+def fingerprint(dataset: str, name: str) -> str:
+    """One of `fingerprints`; empty for an embedded scene and where there is no such file."""
+    entry = _entry(dataset)
+    return _fingerprint(path) if entry.find and (path := entry.find(name)) else ""
 
 
 def load(dataset: str, split: str) -> list[Scene]:

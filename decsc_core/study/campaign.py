@@ -88,7 +88,10 @@ def difference(config: TrainConfig, story: dict) -> str:
     Fields that came after the training count as it would have had them, their defaults. Of the weights that a training
     started from only the name of the file is told.
     """
-    own = TrainConfig.from_json(story["training"])
+    try:
+        own = TrainConfig.from_json(story["training"])
+    except (KeyError, TypeError, ValueError):
+        return "they tell of no training that this version knows"
     wanted = replace(config, start=config.start and Path(config.start).name)
     for field in fields(TrainConfig):
         one, other = getattr(own, field.name), getattr(wanted, field.name)
@@ -183,8 +186,9 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
                 found[name] = loaded.story, loaded.sha256, path.stat().st_size
                 break
         start, ancestor = runs[name].start, found[name][0].get("ancestor") if name in found else None
-        if start and ancestor:
-            found.setdefault(Path(start).parent.name, (ancestor["story"], ancestor["sha256"], None))
+        begun = Path(start).parent.name if start and ancestor else ""
+        if begun in runs and not difference(runs[begun], ancestor["story"]):
+            found.setdefault(begun, (ancestor["story"], ancestor["sha256"], None))
     return {
         name: {
             "device": device(story["environment"]),

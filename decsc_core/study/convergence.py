@@ -218,16 +218,15 @@ def _summary(curve: pd.DataFrame) -> dict:
 @torch.no_grad()
 def _network(model: DECSC, clean: np.ndarray, noisy: np.ndarray, shifts: int) -> dict:
     """The network as configured, its final evaluations included, on the same copies."""
-    image = rearrange(torch.from_numpy(np.ascontiguousarray(noisy)), "h w b -> 1 b h w").to(model.shared_threshold)
-    output = model(image, spread_shifts(model.config.stride, shifts))
-    psnr = metrics.mpsnr(clean, rearrange(output.image[0].cpu().numpy(), "b h w -> h w b"))
-    row = {"psnr": psnr, "evaluations": float(model.config.solver.max_iter)}
-    if output.solution is None:
+    problem = Problem(model, noisy, shifts)
+    z, solution = model.equilibrium(problem.layer)
+    row = {"psnr": metrics.mpsnr(clean, problem.image(z)), "evaluations": float(model.config.solver.max_iter)}
+    if solution is None:
         return row
     return row | {
-        "evaluations": float(output.solution.iterations.max()) + model.config.final_evaluations,
-        "converged": float(output.solution.converged.double().mean()),
-        "residual": float(output.solution.residuals.amin(0).max()),
+        "evaluations": float(solution.iterations.max()) + model.config.final_evaluations,
+        "converged": float(solution.converged.double().mean()),
+        "residual": float(solution.residuals.amin(0).max()),
     }
 
 
@@ -297,7 +296,7 @@ def draw_deeper(curves: pd.DataFrame, cap: int) -> Figure:
     figure, panels = plt.subplots(1, 3, figsize=(TEXT_WIDTH, 2.5))
     for scene, mine in curves.groupby("scene", sort=False):
         at = mine["evaluations"]
-        panels[0].plot(at, mine["psnr"] - mine["psnr"][at == cap].item(), label=scene.replace("_", " "))
+        panels[0].plot(at, mine["psnr"] - mine["psnr"].iloc[min(cap, len(mine) - 1)], label=scene.replace("_", " "))
         panels[1].plot(at, mine["worst"])
         panels[2].plot(at + 1, 100 * mine["converged"])
     panels[0].axhspan(-SETTLED, SETTLED, color="0.88", lw=0, zorder=0)
@@ -307,7 +306,7 @@ def draw_deeper(curves: pd.DataFrame, cap: int) -> Figure:
     panels[2].set(ylabel=f"Copies that reached {TOLERANCE:g} [%]")
     for panel in panels:
         panel.axvline(cap, color="0.7", linestyle="-", linewidth=0.8, zorder=0)
-        panel.set(xscale="log", xlim=(1, curves["evaluations"].max()), xlabel="Evaluations of $f$")
+        panel.set(xscale="log", xlim=(1, max(2, curves["evaluations"].max())), xlabel="Evaluations of $f$")
         panel.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.xaxis.set_minor_locator(NullLocator())

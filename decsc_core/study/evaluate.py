@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 import zlib
@@ -27,6 +26,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.noise import CASES, add_noise
 from decsc_core.scenes import Scene, load_scene, scene_names
 from decsc_core.scenes.sources import ICVL_FIGURE_4
+from decsc_core.study.complexity import peak_memory
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import code_version, environment
 
@@ -92,7 +92,6 @@ def score_rows(
     *,
     seed: int,
     folder: Path | str,
-    split: str = "test",
     scenes: Sequence[str] | None = None,
     crop: int | None = None,
     weights: Path | str | None = None,
@@ -104,8 +103,8 @@ def score_rows(
     ----------
     profile : str
         Name of the profile, for the rows.
-    dataset, split : str
-        A data set of the catalogue and one of its splits.
+    dataset : str
+        A data set of the catalogue; its test scenes are scored.
     case : str
         A noise case, or ``"as-is"``.
     method : str
@@ -115,7 +114,7 @@ def score_rows(
     folder : path
         Where the files of these rows lie.
     scenes : sequence of str, optional
-        Names of scenes instead of the whole split.
+        Names of scenes instead of all test scenes.
     crop : int, optional
         Take only the centre of each scene, at most this many pixels a side; where there are scores, no less than their windows.
     weights, shifts
@@ -136,7 +135,7 @@ def score_rows(
     least = 1 if case == AS_IS else metrics.SSIM_WINDOW
     if crop is not None and crop < least:
         raise ValueError(f"crop={crop} is too small: give at least {least} pixel{'s' * (least > 1)}, or leave it out for whole scenes")
-    names = tuple(scenes or scene_names(dataset, split))
+    names = tuple(scenes or scene_names(dataset, "test"))
     read = lru_cache(1)(partial(evaluated_scene, dataset, crop=crop))  # keeps one, for scenes are large
     denoiser = _denoiser(method, weights, shifts, read(names[0]).cube.shape[2])
     learned = getattr(denoiser, "weights", None)
@@ -247,18 +246,10 @@ def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.nd
     records = [record for record in estimate.record or [] if record is not None]
     return estimate, {
         "seconds": round(seconds, 3),
-        "memory_mb": round(_peak_bytes() / 1e6, 1),
+        "memory_mb": round(torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_initialized() else peak_memory(), 1),
         "iterations": float(np.mean([record.iterations for record in records])) if records else None,
         "residual": max(record.residuals[-1] for record in records) if records else None,
     }
-
-
-def _peak_bytes() -> int:
-    """Peak memory of the GPU's tensors since the last reset if a GPU is in use, else of the process since its start."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -365,7 +365,11 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     """`train`; what must be undone is left to `after`."""
     done = folder / "weights.safetensors"
     code, fabric = environment(), _fabric(config)
-    if fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None):
+
+    def finished_before() -> bool:
+        return fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None)
+
+    if finished_before():
         return done
     scenes, validation_scenes = load(config.dataset, "train"), load(config.dataset, "validation")
     _check_scenes([*scenes, *validation_scenes], config)
@@ -375,6 +379,9 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         claim(folder, after)
+    if finished_before():  # another process trained here meanwhile
+        return done
+    if fabric.is_global_zero:
         remove_leftovers(folder)
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
         write_text(folder / "config.json", json.dumps(config.to_json() | began | {"files": _files(config)}, indent=1))
@@ -413,7 +420,10 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
         if isinstance(model, HSDT):
             model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
-        row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
+        try:
+            row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
+        except ValueError as error:  # DECSC's, of codes that are not finite
+            raise RuntimeError(f"{folder}: the training diverged at step {at.step + 1}: {error}") from error
         at.step += 1
         at.seconds, spent = time.monotonic() - started, time.process_time() - cpu_started
         if config.minutes:  # one clock for all processes

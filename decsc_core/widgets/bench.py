@@ -23,8 +23,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.tiling import starts
 from decsc_core.model import DECSC
 from decsc_core.noise import LEVELS
-from decsc_core.scenes import DATASETS, Scene, SceneError, load_scene, read, scenes_by_split
-from decsc_core.scenes.sources import root
+from decsc_core.scenes import DATASETS, Scene, SceneError, fingerprint, load_scene, read, scenes_by_split
 from decsc_core.study.captions import describe_data
 from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.cubes import centre
@@ -353,7 +352,7 @@ class Bench(widgets.VBox):
         if self.dataset.value != FILE:
             if self.scene.value is None:  # there was none when the data set was chosen
                 self._set_names()
-            return _load_scene(self.dataset.value, self.scene.value, _newest(root() / self.dataset.value))
+            return _load_scene(self.dataset.value, self.scene.value, fingerprint(self.dataset.value, self.scene.value))
         path = self.path.value.strip()
         if not path:
             raise SceneError("no file is chosen; type the path of one")
@@ -389,8 +388,8 @@ class Bench(widgets.VBox):
 
 
 @lru_cache(maxsize=4)
-def _load_scene(dataset: str, name: str, changed: int) -> Scene:
-    """A scene of a data set; `changed` tells versions of its files apart."""
+def _load_scene(dataset: str, name: str, fingerprint: str) -> Scene:
+    """A scene of a data set; the fingerprint tells versions of its files apart."""
     return load_scene(dataset, name)
 
 
@@ -403,9 +402,5 @@ def _read_file(path: str, changed: int) -> Scene:
 def _changed(path: str) -> int:
     """When a file, or one beside it of the same stem, as ENVI's header and data are, was changed [ns]; 0 if there is none."""
     path = Path(path).expanduser()
-    return _newest(path.parent, f"{glob.escape(path.name.split('.')[0])}.*")
-
-
-def _newest(folder: Path, pattern: str = "*/*") -> int:
-    """When the last changed file of a pattern in a folder was changed [ns]; 0 if there is none."""
-    return max((file.stat().st_mtime_ns for file in folder.glob(pattern)), default=0)
+    alike = path.parent.glob(f"{glob.escape(path.name.split('.')[0])}.*")
+    return max((file.stat().st_mtime_ns for file in alike), default=0)

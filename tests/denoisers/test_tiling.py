@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from decsc_core.denoisers.device import spare_memory
 from decsc_core.denoisers.learned import VOXEL_BYTES, Learned, largest_tile
 from decsc_core.denoisers.tiling import pieces, ramp, reflect_bands, starts
 from decsc_core.networks.catalog import build, configure
@@ -80,3 +81,11 @@ def test_a_peer_cuts_a_large_image_where_it_would_not_fit(monkeypatch) -> None:
     assert len(seen) == 2 and max(seen[0]) <= 64
     Learned(one, device="cpu", tile=96)(cube)
     assert tuple(seen[2]) == (96, 48)
+
+
+def test_what_torch_keeps_on_a_gpu_for_tensors_to_come_counts_as_free(monkeypatch) -> None:
+    gib = 2**30
+    for name, value in {"mem_get_info": (4 * gib, 24 * gib), "memory_reserved": 10 * gib, "memory_allocated": 2 * gib}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert spare_memory(torch.device("cuda"), 0) == 6 * gib
+    assert spare_memory(torch.device("cpu"), 7) == 7

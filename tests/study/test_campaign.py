@@ -171,6 +171,25 @@ def test_published_weights_count_before_those_here_and_those_of_another_training
     assert campaign.state(runs, tmp_path / "none", {"first": other})["state"].tolist() == ["not begun"]
 
 
+def test_weights_do_not_tell_of_a_run_that_is_described_otherwise_by_now(file, tmp_path):
+    folder = tmp_path / "runs"
+    campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+    (folder / "first" / "weights.safetensors").unlink()
+    assert list(campaign.state(campaign.read(file, folder), folder)["state"]) == ["finished", "finished"]
+    file.write_text(RUNS.replace("preset: tiny, patches", "preset: tiny, seed: 7, patches"))
+    assert list(campaign.state(campaign.read(file, folder), folder)["state"]) == ["under way", "finished"]
+
+
+@pytest.mark.parametrize("training", [{}, {"training": {"method": "decsc", "gone": 1}}, {"training": {"method": "of another time"}}])
+def test_published_weights_that_tell_of_no_known_training_do_not_count(file, tmp_path, training):
+    folder, shelf = tmp_path / "runs", tmp_path / "shelf.safetensors"
+    runs = {"first": campaign.read(file, folder)["first"]}
+    campaign.carry_out(runs, folder, progress=False)
+    here = weights.load(folder / "first" / "weights.safetensors")
+    weights.save(here.model, shelf, {key: value for key, value in here.story.items() if key != "training"} | training)
+    assert campaign.state(runs, folder, {"first": shelf})["sha256"].tolist() == [here.sha256[:12]]
+
+
 def test_a_run_that_another_one_begins_from_is_not_the_last(file, tmp_path):
     assert campaign.last(campaign.read(file, tmp_path)) == ["second"]
 

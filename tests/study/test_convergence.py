@@ -208,6 +208,8 @@ def test_deeper_holds_the_last_row_where_the_solver_stops_before(scene):
     assert len(curves) < 6 and list(table["evaluations"]) == [3, 6, 30]
     assert (table["converged"] == SHIFTS).all() and (table["residual"] == 0).all() and (table["change"] == 0).all()
     assert (table["psnr"] == curves["psnr"].iloc[-1]).all()
+    change, *_ = convergence.draw_deeper(curves, model.config.solver.max_iter).axes
+    assert change.get_lines()[0].get_ydata()[-1] == 0
 
 
 def test_deeper_follows_no_more_copies_than_memory_allows(scene):
@@ -262,6 +264,14 @@ def test_fewer_bands_are_reflected_and_their_images_are_those_of_the_denoiser(co
         patch.setattr("decsc_core.denoisers.equilibrium.gain", lambda image, noise: 1.0)
         np.testing.assert_allclose(problem.image(z), denoise(noisy).cube, atol=1e-5)
     assert all(part.shape == noisy.shape for part in (*problem.parts(z), problem.contribution(z, "K", 0)))
+
+
+def test_the_study_takes_scenes_of_fewer_bands(contraction, scene):
+    few = Scene(scene.cube[..., :3], "few")
+    _, table = convergence.study(contraction, [few], "gauss-55", 3, shifts=SHIFTS, evaluations=12)
+    noisy = noisy_cube(few, "gauss-55", 3)
+    estimate = Equilibrium(files.Weights("decsc", contraction, {}, "0" * 64, Path("five.safetensors")), shifts=SHIFTS)(noisy)
+    assert table.set_index("method").loc["network", "psnr"] == pytest.approx(metrics.mpsnr(few.cube, estimate.cube), abs=1e-3)
 
 
 def test_the_figure_shows_means_over_scenes(contraction, scene):

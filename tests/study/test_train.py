@@ -394,6 +394,21 @@ def test_a_finished_run_returns_at_once(finished, monkeypatch):
     assert (finished / "weights.safetensors").read_bytes() == before
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_not_gone_on_with(tmp_path, scenes, monkeypatch):
+    """It was not there yet when this one looked first, and is when the scenes are read."""
+    folder, load = tmp_path / "run", module.load
+
+    def slow(*arguments):
+        monkeypatch.setattr(module, "load", load)
+        train(config(seed=1), folder, progress=False)
+        return load(*arguments)
+
+    monkeypatch.setattr(module, "load", slow)
+    with pytest.raises(FileExistsError, match="holds a training run"):
+        train(config(), folder, progress=False)
+    assert json.loads((folder / "config.json").read_text())["seed"] == 1
+
+
 def test_a_folder_with_a_run_is_not_taken_over(finished):
     for changes, resume, message in (
         ({}, False, "holds a training run; resume it or choose another folder"),
@@ -594,7 +609,7 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
 
 
 def test_a_training_whose_weights_grow_without_bound_says_what_to_change(tmp_path):
-    with pytest.raises(ValueError, match="weights grew too large .in training, try a smaller learning rate"):
+    with pytest.raises(RuntimeError, match=r"run: the training diverged at step \d+: .* weights grew too large .in training, try a smaller learning rate"):
         train(config(steps=40, learning_rate=1e9), tmp_path / "run", progress=False)
 
 
