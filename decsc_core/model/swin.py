@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from decsc_core.model.windows import WindowAttention
 
+MLP_RATIO = 4
+"""Hidden width of an MLP over M, in both priors."""
+
 
 class Mlp(nn.Module):
     """Linear, GELU, Linear."""
@@ -29,13 +32,13 @@ class Mlp(nn.Module):
 class SwinBlock(nn.Module):
     """x + attention(norm x), then x + MLP(norm x)."""
 
-    def __init__(self, width: int, heads: int, window: int, shift: int, mlp_ratio: int) -> None:
+    def __init__(self, width: int, heads: int, window: int, shift: int) -> None:
         super().__init__()
         self.shift = shift
         self.norm1 = nn.LayerNorm(width)
         self.attn = WindowAttention(width, heads, window)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, mlp_ratio * width)
+        self.mlp = Mlp(width, MLP_RATIO * width)
 
     def forward(self, grid: Tensor) -> Tensor:
         grid = grid + self.attn(self.norm1(grid), self.shift)
@@ -47,18 +50,16 @@ class SwinPrior(nn.Module):
 
     Parameters
     ----------
-    width, depth, heads, window, mlp_ratio : int
-        M, number of blocks, attention heads, window side in code positions, hidden width of the MLP over M.
+    width, depth, heads, window : int
+        M, number of blocks, attention heads, window side in code positions.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, window: int, mlp_ratio: int = 4) -> None:
+    def __init__(self, width: int, depth: int, heads: int, window: int) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"{width} shared atoms cannot be split over {heads} attention heads; use a multiple of {heads}")
         self.window = window
-        self.blocks = nn.ModuleList(
-            SwinBlock(width, heads, window, shift=(i % 2) * (window // 2), mlp_ratio=mlp_ratio) for i in range(depth)
-        )
+        self.blocks = nn.ModuleList(SwinBlock(width, heads, window, shift=(i % 2) * (window // 2)) for i in range(depth))
 
     def forward(self, codes: Tensor) -> Tensor:
         height, width = codes.shape[-2:]

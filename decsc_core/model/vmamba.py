@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from decsc_core.model.swin import Mlp
+from decsc_core.model.swin import MLP_RATIO, Mlp
 
 CHUNK = 8
 """Positions that are scanned at a time: few enough that their states stay in a CPU's cache."""
@@ -133,12 +133,12 @@ class SS2D(nn.Module):
 class VMambaBlock(nn.Module):
     """x + SS2D(norm x), then x + MLP(norm x)."""
 
-    def __init__(self, width: int, states: int, mlp_ratio: int) -> None:
+    def __init__(self, width: int, states: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.op = SS2D(width, states)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, mlp_ratio * width)
+        self.mlp = Mlp(width, MLP_RATIO * width)
 
     def forward(self, grid: Tensor) -> Tensor:
         grid = grid + self.op(self.norm(grid))
@@ -150,13 +150,13 @@ class VMambaPrior(nn.Module):
 
     Parameters
     ----------
-    width, depth, states, mlp_ratio : int
-        M, number of blocks, states of a scan, hidden width of the MLP over M.
+    width, depth, states : int
+        M, number of blocks, states of a scan.
     """
 
-    def __init__(self, width: int, depth: int, states: int, mlp_ratio: int = 4) -> None:
+    def __init__(self, width: int, depth: int, states: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(VMambaBlock(width, states, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(VMambaBlock(width, states) for _ in range(depth))
 
     def forward(self, codes: Tensor) -> Tensor:
         grid = rearrange(codes, "n c y x -> n y x c")

@@ -8,7 +8,6 @@ of DECSC with the other prior.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.scenes import DATASETS
 from decsc_core.study.provenance import device
-from decsc_core.study.train import RECIPES, TrainConfig, claim, train, unlike
+from decsc_core.study.train import RECIPES, TrainConfig, claim, log_rows, train, unlike
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
 _NUMBERS = {field.name for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")} | {"patches"}
@@ -146,7 +145,7 @@ def state(
     results = _results(runs, Path(folder), published or {})
     rows = []
     for name, config in runs.items():
-        log = _lines(Path(folder) / name / "log.jsonl")
+        log = log_rows(Path(folder) / name / "log.jsonl")
         residuals = [line["validation_residual"] for line in log if "validation_residual" in line]
         rows.append({
             "run": name,
@@ -241,14 +240,3 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
             raise ValueError(f"patches: {patches} is no multiple of the batch, {batch}")
         given["steps"] = patches // batch
     return TrainConfig(model, **given)
-
-
-def _lines(path: Path) -> list[dict]:
-    """The complete lines of a log; none if there is no log."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:  # the line that an interruption cut
-            break
-    return lines

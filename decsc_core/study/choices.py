@@ -13,7 +13,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -164,7 +163,7 @@ def table(
     Returns
     -------
     DataFrame
-        `choice`; `seeds`; `patches` and `cpu_minutes` of a training; `psnr`; `change` of it [dB] against the first run of
+        `choice`; `seeds`; `patches` of a training; `psnr`; `change` of it [dB] against the first run of
         the same seed, with `least` and `most`, their `spread`; `converged`, the share [%] of scenes and
         seeds whose every copy got to `TOLERANCE` within the cap; `residual`, the largest; `deeper`, the change of MPSNR
         [dB] from the cap to the last evaluation of the curves that is largest in size; `radius`, the largest.
@@ -180,7 +179,6 @@ def table(
             "choice": choice,
             "seeds": mean["train_seed"].nunique(),
             "patches": stories[names[0]]["patches"],
-            "cpu_minutes": np.mean([stories[name]["cpu_seconds"] / 60 for name in names]),
             "psnr": own["psnr"].mean(),
             "change": change.mean(), **spread(change),
             "converged": 100 * (own["residual"] <= TOLERANCE).mean(),

@@ -198,7 +198,7 @@ def comparison(
 
 
 def row_mean_profiles(profiles: pd.DataFrame) -> Figure:
-    """Row-mean profiles, a panel a method, each over the reference and with its RMS difference from that.
+    """Row-mean profiles, a panel a method, each over the reference and with a thousand times its RMS difference from that.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def row_mean_profiles(profiles: pd.DataFrame) -> Figure:
         axis.plot(profiles["row"], profiles[reference], color="0.65", linestyle="-", linewidth=2.2, label=reference)
         axis.plot(profiles["row"], profiles[name], color=COLOURS[1], linestyle="-", linewidth=0.8, label="Estimate")
         axis.set_title(name, loc="left")
-        axis.set_title(f"RMS {np.sqrt(np.mean((profiles[name] - profiles[reference]) ** 2)):.2g}", loc="right", color="0.4")
+        axis.set_title(rf"$10^3$ RMS {1e3 * np.sqrt(np.mean((profiles[name] - profiles[reference]) ** 2)):.2f}", loc="right", color="0.4")
     for empty in range(len(others), axes.size):
         axes.flat[empty].set_axis_off()
         axes.flat[empty - columns].tick_params(labelbottom=True)

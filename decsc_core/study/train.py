@@ -675,18 +675,22 @@ def _as_output(result: Output | torch.Tensor) -> Output:
     return result if isinstance(result, Output) else Output(result, torch.zeros_like(result), None)
 
 
+def log_rows(path: Path) -> list[dict]:
+    """The complete lines of a training's log; none if there is no log."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the line that an interruption cut
+            break
+    return rows
+
+
 class _Log:
     """JSON lines; on resuming, lines after the checkpoint are dropped, for those steps are taken again."""
 
     def __init__(self, path: Path, step: int) -> None:
-        kept = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    kept += [line + "\n"] if json.loads(line)["step"] <= step else []
-                except json.JSONDecodeError:  # the line that an interruption cut
-                    break
-        write_text(path, "".join(kept))
+        write_text(path, "".join(json.dumps(row) + "\n" for row in log_rows(path) if row["step"] <= step))
         self.path = path
 
     def write(self, row: dict) -> None:

@@ -140,7 +140,7 @@ class View:
     def take(self, clean: np.ndarray, wavelengths: np.ndarray | None) -> None:
         """Look at a cube (H, W, B); a number of bands that is as before leaves the controls where they are."""
         self.clean, bands = clean, clean.shape[2]
-        if self.band.max != bands or self.band.value == 0:
+        if self.band.max != bands:
             for control, band in zip(self.controls[1:], (bands // 2, *display_bands(bands, wavelengths))):
                 control.max = bands
                 control.value = band + 1

@@ -87,7 +87,7 @@ def literal_mlp(x: Tensor, mlp: nn.Module) -> Tensor:
 @pytest.mark.parametrize("window, size, padded", [(2, (3, 5), (4, 6)), (2, (4, 2), (6, 4)), (4, (7, 3), (8, 4))])
 def test_the_prior_is_padding_then_pre_norm_blocks_every_other_one_shifted(window, size, padded):
     """A side that already is a multiple of the window grows by a window too, as the released code needs it."""
-    prior = fill(SwinPrior(6, 3, 3, window, mlp_ratio=2), 0.3)
+    prior = fill(SwinPrior(6, 3, 3, window), 0.3)
     codes = normal(2, 6, *size, seed=51)
     with torch.no_grad():
         for image, result in zip(codes, prior(codes)):

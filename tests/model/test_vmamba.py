@@ -110,7 +110,7 @@ def test_the_2d_scan_is_four_walks_literally(size):
 
 
 def test_the_prior_is_a_chain_of_pre_norm_blocks():
-    prior = fill(VMambaPrior(6, 2, 3, mlp_ratio=2))
+    prior = fill(VMambaPrior(6, 2, 3))
     codes = normal(1, 6, 3, 4, seed=41)
     grid = codes[0].permute(1, 2, 0)
 

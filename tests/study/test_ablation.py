@@ -107,10 +107,10 @@ def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path,
     assert "2 networks" in told and "2 patches of CAVE" in told and "16 shared and 4 unshared atoms" in told
     other = replace(complete, model=replace(complete.model, shared_atoms=24))
     assert "24 shared and 4 unshared atoms" in ablation.describe(other, traced)
-    assert "16 x 16 pixels" in told and "standing in for ICVL" in told and "the same for all" in told
+    assert "16 x 16 pixels" in told and "standing in for ICVL" in told and "2 patches of CAVE, as many for all, in less than a minute of CPU time: a small scale" in told
     traced["runs"]["no-swin-1"]["weights"]["story"]["patches"] = 1500
     unlike = ablation.describe(complete, traced)
-    assert "2 to 1,500 patches of CAVE" in unlike and "the same for all" not in unlike
+    assert "2 to 1,500 patches of CAVE" in unlike and "as many for all" not in unlike
 
     monkeypatch.setattr(training, "load", None)  # nothing may be trained again
     published = {"complete-0": tmp_path / "complete-0" / "weights.safetensors"}

@@ -142,9 +142,9 @@ def test_the_detail_is_where_the_structure_is():
 def test_row_mean_profiles_repeat_the_reference():
     profiles = pd.DataFrame({"row": [1, 2, 3], "Clean": [0.0, 1, 2], "Noisy": [3.0, 4, 5], "TV": [3e-5, 1.00003, 2.00003]})
     figure = figures.row_mean_profiles(profiles)
-    for axis, (name, rms) in zip(figure.axes, {"Noisy": "3", "TV": "3e-05"}.items()):
+    for axis, (name, rms) in zip(figure.axes, {"Noisy": "3000.00", "TV": "0.03"}.items()):
         reference, estimate = (line.get_ydata() for line in axis.lines)
-        assert axis.get_title(loc="left") == name and axis.get_title(loc="right") == f"RMS {rms}"
+        assert axis.get_title(loc="left") == name and axis.get_title(loc="right") == f"$10^3$ RMS {rms}"
         assert list(reference) == [0, 1, 2] and list(estimate) == list(profiles[name])
 
 
