@@ -243,7 +243,7 @@ def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.nd
     started = time.perf_counter()
     estimate = denoiser(noisy)
     seconds = time.perf_counter() - started
-    records = [record for record in estimate.record or [] if record is not None]
+    records = estimate.record or []
     return estimate, {
         "seconds": round(seconds, 3),
         "memory_mb": round(torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_initialized() else peak_memory(), 1),

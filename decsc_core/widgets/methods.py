@@ -148,7 +148,7 @@ def _table(names: list[str], results: list) -> str:
     for title, (key, form) in ROWS.items():
         cells.append([title, *(format(result.scores[key], form) for result in results)])
     cells.append(["Seconds", *(f"{result.seconds:.1f}" for result in results)])
-    records = [[record for record in result.estimate.record or [] if record] for result in results]
+    records = [result.estimate.record or [] for result in results]
     if any(records):
         most = (str(max(record.iterations for record in own)) if own else "" for own in records)
         worst = (f"{max(record.residuals[-1] for record in own):.2g}" if own else "" for own in records)

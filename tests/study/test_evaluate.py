@@ -38,7 +38,7 @@ def halving(monkeypatch) -> list[np.ndarray]:
 
         def _denoise(self, noisy, progress):
             seen.append(noisy.copy())
-            return Estimate(noisy / 2, [Record([0.5, 0.25], 2, True), None, Record([0.5, 0.125, 0.0625], 4, True)])
+            return Estimate(noisy / 2, [Record([0.5, 0.25], 2, True), Record([0.5, 0.125, 0.0625], 4, True)])
 
     monkeypatch.setattr(evaluate, "make", lambda name, **options: Halving())
     return seen
