@@ -9,6 +9,9 @@ import numpy as np
 BLANK = 0.1
 """With more than this share of zero details a band has areas of one value, which tell nothing of its noise."""
 
+RUN = 9
+"""So many pixels of one spectrum in a row along the edge of an image are a border."""
+
 
 def single_valued(cube: np.ndarray) -> np.ndarray:
     """True for bands (B,) of (H, W, B) that have one value in all pixels, as dead ones have; nowhere if all bands do."""
@@ -17,16 +20,33 @@ def single_valued(cube: np.ndarray) -> np.ndarray:
 
 
 def blank(cube: np.ndarray) -> np.ndarray:
-    """True for pixels (H, W) of (H, W, B) in areas of one spectrum, at least 3 x 3, as borders without data are; nowhere if all are."""
+    """True for pixels (H, W) of (H, W, B) in areas of one spectrum, as borders without data are; nowhere if all are.
+
+    An area holds 3 x 3 pixels, or `RUN` in a row along the edge of the image, where it may be narrow.
+    """
     across = (cube[:, 1:] == cube[:, :-1]).all(axis=2)
     down = (cube[1:] == cube[:-1]).all(axis=2)
     rows = across[:, 1:] & across[:, :-1]
-    middles = rows[2:] & rows[1:-1] & rows[:-2] & down[1:, 1:-1] & down[:-1, 1:-1]
     found = np.zeros(cube.shape[:2], dtype=bool)
-    height, width = middles.shape
-    for y, x in np.ndindex(3, 3):
-        found[y : y + height, x : x + width] |= middles
+    found[1:-1, 1:-1] = rows[2:] & rows[1:-1] & rows[:-2] & down[1:, 1:-1] & down[:-1, 1:-1]
+    for edge in (0, -1):
+        found[edge] |= _begins_run(across[edge])
+        found[:, edge] |= _begins_run(down[:, edge])
+    count = 0
+    while count < (count := np.count_nonzero(found)):  # from these on to all that are equal
+        found[:, 1:] |= found[:, :-1] & across
+        found[:, :-1] |= found[:, 1:] & across
+        found[1:] |= found[:-1] & down
+        found[:-1] |= found[1:] & down
     return found & (not found.all())
+
+
+def _begins_run(equal: np.ndarray) -> np.ndarray:
+    """True for entries (N,) with which `RUN` equal ones in a row begin, given whether each of (N - 1,) equals the next."""
+    begins = np.zeros(equal.size + 1, dtype=bool)
+    if equal.size >= RUN - 1:
+        begins[: 1 - RUN] = np.lib.stride_tricks.sliding_window_view(equal, RUN - 1).all(axis=1)
+    return begins
 
 
 def stand_in(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -125,7 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
     """The files that writing a scene to `path` makes; refuses what cannot be written or is part of `source`."""
-    from decsc_core.scenes.envi import DATA_EXTENSIONS, envi_targets
+    from decsc_core.scenes.envi import DATA_EXTENSIONS, envi_targets, headers
     from decsc_core.scenes.files import EXTENSIONS
 
     suffix = path.suffix.lower()
@@ -136,7 +136,7 @@ def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
         return (path,)
     with blaming():
         data, header = envi_targets(path)
-    for part in (data, header, data.with_name(f"{data.name}.hdr")):
+    for part in (data, header, *headers(data)):
         check_file_target(part, source)
     return data, header
 

@@ -25,6 +25,7 @@ def scene_summary(scene: Scene) -> dict:
             "map_info": scene.metadata.get("envi", {}).get("map info"),
         },
         "nodata_pixels": 0 if scene.nodata is None else int(scene.nodata.sum()),
+        "nodata_values": 0 if (missing := scene.missing()) is None else int(missing.sum()),
         "sha256": scene.sha256(),
     }
 

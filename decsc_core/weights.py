@@ -194,6 +194,8 @@ def load_official(method: str, path: Path | str, **changes) -> nn.Module:
         held = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds {held[1]}" if held else "the file is damaged, or of another kind"
         raise WeightsError(f"{path}: not a checkpoint of plain tensors ({reason}); expected a dict with 'net'") from None
+    if isinstance(loaded, dict) and {"model", "optimizer", "progress"} <= loaded.keys():
+        raise WeightsError(f"{path}: a checkpoint of decsc train, for resuming it; give the weights.safetensors beside it, there once the training is finished")
     state = next((loaded[key] for key in ("net", "state_dict") if key in loaded), loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: holds a {type(loaded).__name__}; expected a dict with 'net', the state dict")

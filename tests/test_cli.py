@@ -62,7 +62,7 @@ def script(tmp_path):
 
 def clean_cube(height: int = 37, width: int = 29, bands: int = 5) -> np.ndarray:
     """A smooth ground with a bright rectangle, of related bands, inside [0, 1]."""
-    rows, columns = np.mgrid[:height, :width] / 12
+    rows, columns = np.mgrid[:height, :width] / 12 + 0.1
     ground = 0.45 + 0.15 * np.sin(rows) * np.cos(columns)
     ground[height // 4 : height // 2, width // 3 : 2 * width // 3] += 0.2
     return (ground[:, :, None] * np.linspace(0.7, 1.2, bands)).astype(np.float32)
@@ -469,19 +469,19 @@ def test_what_is_told_of_weights_that_do_not_say_what_they_were_trained_for(decs
 
 def test_info_of_a_scene(decsc, tmp_path):
     numbers = np.round(clean_cube() * 4000 + 1000).astype(np.uint16)
-    numbers[0, :7] = 0
+    numbers[0, :7] = numbers[9, 9, 3] = 0
     make_tiff(tmp_path / "scene.tif", numbers, nodata=0)
     code, out, err = decsc("info", "scene.tif")
     assert (code, err) == (0, "")
     told, scene = json.loads(out), read(tmp_path / "scene.tif")
-    assert told["shape"] == [37, 29, 5] and told["nodata_pixels"] == 7
+    assert told["shape"] == [37, 29, 5] and told["nodata_pixels"] == 7 and told["nodata_values"] == 7 * 5 + 1
     assert told["values"] == {"min": numbers[numbers > 0].min(), "max": numbers.max()}
     assert (told["scale"], told["offset"], told["sha256"]) == (scene.scale, scene.offset, scene.sha256())
     assert told["georeference"]["crs"] == "EPSG:32631" and told["georeference"]["transform"] == list(TRANSFORM)
     assert told["wavelengths_nm"] is None
     write(Scene(clean_cube(), "scene", WAVELENGTHS), tmp_path / "scene.npz")
     told = json.loads(decsc("info", "scene.npz")[1])
-    assert told["wavelengths_nm"] == WAVELENGTHS.tolist() and told["nodata_pixels"] == 0
+    assert told["wavelengths_nm"] == WAVELENGTHS.tolist() and told["nodata_pixels"] == told["nodata_values"] == 0
 
 
 # methods, data, help

@@ -20,6 +20,7 @@ from decsc_core import weights
 from decsc_core.denoisers.registry import make
 from decsc_core.deq import RELEASED
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
+from decsc_core.study.train import TrainConfig, train
 from decsc_core.weights import DESCRIPTION, WeightsError, halve, load, load_official, save
 
 STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}
@@ -276,6 +277,15 @@ def test_the_line_about_a_checkpoint_that_cannot_be_used(held, message, tmp_path
     with pytest.raises(WeightsError) as error:
         load_official("sst", tmp_path / "c.pth")
     assert str(error.value) == f"{tmp_path / 'c.pth'}: {message}"
+
+
+def test_the_line_about_a_checkpoint_of_ours(tmp_path):
+    config = TrainConfig(preset("tiny"), dataset="photos", case="gauss-95", steps=1, batch=1)
+    train(config, tmp_path / "run", progress=False)
+    path = tmp_path / "run" / "checkpoint.pt"
+    with pytest.raises(WeightsError) as error:
+        make("decsc", weights=path)
+    assert str(error.value) == f"{path}: a checkpoint of decsc train, for resuming it; give the weights.safetensors beside it, there once the training is finished"
 
 
 @pytest.fixture(params=["swin", "vmamba"])

@@ -33,9 +33,10 @@ def write_npy(scene: Scene, path: Path) -> None:
 
 
 def read_npz(path: Path) -> Scene:
-    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B).
+    """Read `cube` with optional `scale`, `offset`, `wavelengths_nm`, `name` and `nodata` (H, W) or (H, W, B); NaN is no-data, too.
 
-    Without `wavelengths_nm` the first vector that has another of `WAVELENGTH_NAMES` and may be wavelengths is taken, as of MATLAB files.
+    Without `wavelengths_nm` the first vector that has another of `WAVELENGTH_NAMES` and may be wavelengths is taken, as of MATLAB files;
+    a SceneError if there are as many as the first axis of the cube is long, and not the last.
     """
     with _of_numbers(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "cube" not in archive:
@@ -48,21 +49,35 @@ def read_npz(path: Path) -> Scene:
     scale, offset = (float(np.ravel(fields.get(key, value))[0]) for key, value in (("scale", 1.0), ("offset", 0.0)))
     if not np.isfinite([scale, offset]).all() or scale == 0:
         raise SceneError(f"{path}: scale {scale:g} and offset {offset:g} must be finite, and scale not 0")
+    name = str(fields.get("name", path.stem))
+    cube = as_cube(cube, name)
     if (scale, offset) != (1.0, 0.0):
         cube = (cube * np.float64(scale) + offset).astype(np.float32)
-    missing = None
+    missing = np.isnan(cube)
     if "nodata" in fields:
         mask = fields["nodata"].astype(bool)
         if mask.shape not in (cube.shape, cube.shape[:2]):
             raise SceneError(f"{path}: nodata is {mask.shape}; it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data")
-        missing = np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
-    name = str(fields.get("name", path.stem))
+        missing = missing | np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
     if wavelengths is None:
         named = ((key, np.ravel(array)) for key, array in fields.items() if key.lower() in WAVELENGTH_NAMES and array.dtype.kind in "iuf")
-        found = (array for key, array in named if (array.size,) == cube.shape[-1:] and may_be_wavelengths(key, array))
+        found = (array for key, array in named if array.size in counts_of_bands(cube.shape) and may_be_wavelengths(key, array))
         wavelengths = next(map(to_nanometres, found), None)
+    if wavelengths is not None:
+        refuse_bands_first(path, cube.shape, wavelengths.size)
     return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
+
+
+def counts_of_bands(shape: tuple[int, ...]) -> set[int]:
+    """How many wavelengths a cube of that shape (H, W, B) may have, also if its bands should come first; one number beside one row is none."""
+    return {shape[2], max(shape[0], 2)}
+
+
+def refuse_bands_first(path: Path, shape: tuple[int, ...], wavelengths: int) -> None:
+    """A SceneError if there are as many wavelengths as the first axis of a cube is long, but not the last."""
+    if wavelengths == shape[0] != shape[2]:
+        raise SceneError(f"{path}: the cube is {'x'.join(map(str, shape))} with {wavelengths} wavelengths; bands come last")
 
 
 def may_be_wavelengths(name: str, values: np.ndarray) -> bool:

@@ -18,6 +18,7 @@ from .georeference import (
     envi_georeference,
     georeference,
     opened,
+    scaled,
     to_nanometres,
     values_with_nodata,
     where_missing,
@@ -41,8 +42,8 @@ NUMBERS = {
     ),
 }
 """Header fields that are numbers and have no check of their own: the pattern of their values, and that in words."""
-BAND_SCALING = {"band_scales": "data gain values", "band_offsets": "data offset values"}
-"""Scales and offsets that go along but are not applied: their names in `Scene.metadata` and in a header."""
+BAND_SCALING = {"data gain values": 1.0, "data offset values": 0.0}
+"""Header fields of a scale and an offset for each band, and what each is if it is not there."""
 PER_BAND = ("wavelength", "fwhm", "bbl", "band names")
 PLACES = {"transform": "map info", "gcps": "geo points", "rpcs": "rpc info"}
 """What tells where a scene lies: its name in `Scene.metadata` and in a header."""
@@ -51,7 +52,8 @@ PLACES = {"transform": "map info", "gcps": "geo points", "rpcs": "rpc info"}
 def read_envi(path: Path) -> Scene:
     """Read an ENVI image from its header or its data file.
 
-    Values are divided by the header's `reflectance scale factor`; `data ignore value` marks no-data, 0 in the list `bbl` a bad band;
+    Values are multiplied by the header's `data gain values` and get its `data offset values` added or, if it has neither, are divided by
+    its `reflectance scale factor`; they are written without. `data ignore value` and NaN mark no-data, 0 in the list `bbl` a bad band;
     wavelengths are converted to nm from the header's unit, or left out, with a warning that says why.
     """
     header_path, data_path = _both_files(path)
@@ -75,26 +77,22 @@ def read_envi(path: Path) -> Scene:
     data = np.array(image.open_memmap(interleave="bip"))
     nodata = float(header["data ignore value"]) if "data ignore value" in header else None
     missing = where_missing(data, nodata)
-    if image.scale_factor != 1:
+    if header.keys() & BAND_SCALING:
+        data = scaled(data, *(_of_bands(header_path, header, field, image.nbands) for field in BAND_SCALING))
+    elif image.scale_factor != 1:
         data = (data / np.float64(image.scale_factor)).astype(np.float32)
     metadata: dict[str, Any] = {"format": "envi", "interleave": header["interleave"].lower()}
     if nodata is not None:
         metadata["nodata"] = nodata
     if "band names" in header:
         metadata["band_names"] = tuple(header["band names"])
-    per_band = {
-        key: np.array(header[field], dtype=float) for key, field in BAND_SCALING.items() if len(header.get(field, ())) == image.nbands
-    }
-    if per_band:  # of the values as they are in the file
-        metadata["band_scales"] = tuple(float(gain) for gain in per_band.get("band_scales", np.ones(image.nbands)) * image.scale_factor)
-        metadata["band_offsets"] = tuple(float(offset) for offset in per_band.get("band_offsets", np.zeros(image.nbands)))
     if any(field in header for field in PLACES.values()):
         try:
             with opened(data_path) as dataset:
                 metadata |= georeference(dataset)
         except RasterioError:
             pass  # the header's own fields are kept below, so an ENVI copy still has them
-    metadata["envi"] = {key: value for key, value in header.items() if key not in (*LAYOUT, *BAND_SCALING.values())}
+    metadata["envi"] = {key: value for key, value in header.items() if key not in (*LAYOUT, *BAND_SCALING)}
     wavelengths, reason = _wavelengths(header, image.nbands)
     if reason:
         warnings.warn(f"{header_path}: wavelengths are left out: {reason}", stacklevel=2)
@@ -145,23 +143,38 @@ def _check(header_path: Path, header: dict[str, Any]) -> None:
     for field, (pattern, right) in NUMBERS.items():
         if field in header and not re.fullmatch(pattern, str(header[field]), re.IGNORECASE):
             raise SceneError(f"{header_path}: the header's {field} is {header[field]!r} but must be {right}")
-    for field in BAND_SCALING.values():
-        try:
-            np.array(header.get(field, ()), dtype=float)
-        except ValueError as error:
-            raise SceneError(f"{header_path}: the header's {field} must be numbers ({error})") from None
+
+
+def _of_bands(header_path: Path, header: dict[str, Any], field: str, bands: int) -> list[float]:
+    """The numbers of one of `BAND_SCALING`, one a band."""
+    listed = header.get(field, [BAND_SCALING[field]] * bands)
+    try:
+        numbers = [float(number) for number in (listed if isinstance(listed, list) else [listed])]
+    except ValueError as error:
+        raise SceneError(f"{header_path}: the header's {field} must be numbers ({error})") from None
+    if len(numbers) != bands:
+        raise SceneError(f"{header_path}: the header's {field} are {len(numbers)} for {bands} bands; give as many")
+    return numbers
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
-    """The data file and the header that writing to `path` makes; refuses to sit beside another data file."""
+    """The data file and the header that writing to `path` makes; refuses to take a header from another data file."""
     if path.suffix.lower() == ".hdr":
         header_path, data_path = path, path.with_suffix(".img")
     else:
         header_path, data_path = path.with_suffix(".hdr"), path
-    others = [file for file in data_files(header_path) if file != data_path]
-    if others:
-        raise SceneError(f"{path}: {others[0].name} is already beside {header_path.name}; choose another name")
+    for header in (header_path, *filter(Path.is_file, headers(data_path))):
+        others = [file for file in data_files(header) if file != data_path]
+        if others:
+            raise SceneError(f"{path}: {others[0].name} is already beside {header.name}; choose another name")
     return data_path, header_path
+
+
+def remove_other_headers(data_path: Path, header_path: Path) -> None:
+    """Remove the headers by which other programs would read a data file that has just been written with `header_path`."""
+    for other in headers(data_path):
+        if other.is_file() and not other.samefile(header_path):
+            other.unlink()
 
 
 def write_envi(scene: Scene, data_path: Path, header_path: Path) -> None:
@@ -189,9 +202,6 @@ def _header(scene: Scene) -> dict[str, Any]:
             del header[key]
     if "band names" not in header and len(scene.metadata.get("band_names", ())) == bands:
         header["band names"] = list(scene.metadata["band_names"])
-    for key, field in BAND_SCALING.items():
-        if len(scene.metadata.get(key, ())) == bands:
-            header[field] = list(scene.metadata[key])
     if scene.wavelengths is not None:
         stored, _ = _wavelengths(header, bands)
         if stored is None or not np.allclose(stored, scene.wavelengths):
@@ -258,5 +268,9 @@ def _both_files(path: Path) -> tuple[Path, Path]:
 
 def header_beside(path: Path) -> Path | None:
     """The ENVI header of a data file, or None if there is none."""
-    names = path.with_suffix(".hdr"), path.with_suffix(".HDR"), path.with_name(f"{path.name}.hdr")
-    return next((name for name in names if name.is_file()), None)
+    return next(filter(Path.is_file, headers(path)), None)
+
+
+def headers(data_path: Path) -> tuple[Path, ...]:
+    """What the header of a data file may be called."""
+    return data_path.with_suffix(".hdr"), data_path.with_suffix(".HDR"), data_path.with_name(f"{data_path.name}.hdr")

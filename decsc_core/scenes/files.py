@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from pathlib import Path
@@ -32,6 +33,8 @@ _WRITERS = {
 }
 EXTENSIONS = tuple(_READERS)
 """The extensions that `read` and `write` know; `read` also takes a folder of CAVE band images."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
+"""What a write fails with for want of space; NumPy and GDAL give no number."""
 
 
 def read(path: str | Path) -> Scene:
@@ -51,8 +54,8 @@ def read(path: str | Path) -> Scene:
     Raises
     ------
     SceneError
-        If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity, NaN in a format that can
-        declare no-data otherwise, or what else `Scene.from_physical` refuses.
+        If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity or what else
+        `Scene.from_physical` refuses; NaN is no-data.
     """
     path = Path(path)
     if not path.exists():
@@ -92,7 +95,8 @@ def write(scene: Scene, path: str | Path) -> None:
     Raises
     ------
     SceneError
-        If the extension is unknown, the folder does not exist, or a physical value is beyond what float32 holds.
+        If the extension is unknown, the folder does not exist, an ENVI header there belongs to another data file, a physical value is
+        beyond what float32 holds, or the disk is full.
     """
     path = Path(path)
     writes_envi = path.suffix.lower() == ".hdr" or path.suffix.lower() in envi.DATA_EXTENSIONS
@@ -106,7 +110,14 @@ def write(scene: Scene, path: str | Path) -> None:
         raise SceneError(f"{path}: {count} values are beyond what float32 holds; give the scene smaller units")
     targets = envi.envi_targets(path) if writes_envi else (followed(path),)
     with replacing(*targets) as temporary:
-        writer(scene, *temporary)
+        try:
+            writer(scene, *temporary)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise SceneError(f"{path}: could not be written whole; is the disk full?") from error
+    if writes_envi:
+        envi.remove_other_headers(*targets)
     if writer in (geotiff.write_geotiff, envi.write_envi):
         for ending in SIDECARS:
             targets[0].with_name(targets[0].name + ending).unlink(missing_ok=True)

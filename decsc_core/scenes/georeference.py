@@ -1,11 +1,11 @@
-"""What ENVI and GeoTIFF share: coordinate system, transform, no-data value, wavelength units."""
+"""What ENVI and GeoTIFF share: coordinate system, transform, scales, no-data value, wavelength units."""
 
 from __future__ import annotations
 
 import tempfile
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from .scene import Scene
+from .scene import Scene, SceneError
 
 NANOMETRES = {
     "nanometers": 1.0, "nanometres": 1.0, "nanometer": 1.0, "nm": 1.0,
@@ -122,14 +122,32 @@ def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
     return values, nodata
 
 
+def scaled(data: np.ndarray, scales: Sequence[float], offsets: Sequence[float]) -> np.ndarray:
+    """`data` (H, W, B) times the scale of each band plus its offset, float32; as it is where they are 1 and 0.
+
+    Raises
+    ------
+    SceneError
+        If a scale is 0, or one of them is not finite.
+    """
+    if set(scales) == {1.0} and set(offsets) == {0.0}:
+        return data
+    for band, (scale, offset) in enumerate(zip(scales, offsets, strict=True), 1):
+        if not np.isfinite([scale, offset]).all() or scale == 0:
+            raise SceneError(f"the scale {scale:g} and the offset {offset:g} of band {band} must be finite, and the scale not 0")
+    with np.errstate(over="ignore", invalid="ignore"):  # of no-data values
+        return (data * np.array(scales, dtype=np.float64) + np.array(offsets, dtype=np.float64)).astype(np.float32)
+
+
 def where_missing(data: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """True where `data` is the declared no-data value, or None if no value is declared.
+    """True where `data` is the declared no-data value or NaN, or None if no value is declared and there is no NaN.
 
     Of floats a value from `HUGE` on may be rounded, as the limits of float32 mostly are.
     """
+    empty = np.isnan(data)
     if nodata is None:
-        return None
+        return empty if empty.any() else None
     if data.dtype.kind == "f" and HUGE <= abs(nodata) < np.inf:
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.abs(data / nodata - 1) <= 1e-5
-    return np.isnan(data) if np.isnan(nodata) else data == nodata
+            return empty | (np.abs(data / nodata - 1) <= 1e-5)
+    return empty | (data == nodata)

@@ -13,7 +13,7 @@ from einops import rearrange
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
-from .georeference import georeference, opened, to_nanometres, values_with_nodata, where_missing
+from .georeference import georeference, opened, scaled, to_nanometres, values_with_nodata, where_missing
 from .scene import Scene, SceneError
 
 STALE = "STATISTICS_"
@@ -21,10 +21,11 @@ STALE = "STATISTICS_"
 
 
 def read_geotiff(path: Path) -> Scene:
-    """Read all bands with CRS, transform, ground control points or RPCs, no-data value or mask, band descriptions and tags.
+    """Read all bands with CRS, transform, ground control points or RPCs, no-data value or mask, band descriptions, units, colours and tags.
 
+    Where the file declares scales and offsets, values are those in its units; they are written without.
     An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of four bands of bytes for one,
-    whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags: `wavelength` with
+    whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags, in letters of any case: `wavelength` with
     `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those that cannot
     be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one band, the pages are the bands.
     """
@@ -55,15 +56,17 @@ def read_geotiff(path: Path) -> Scene:
             metadata["band_names"] = tuple(text or "" for text in names)
         metadata["tags"] = dataset.tags()
         metadata["band_tags"] = tuple(dataset.tags(band) for band in bands)
-        if set(scales) != {1.0} or set(offsets) != {0.0}:
-            metadata["band_scales"], metadata["band_offsets"] = scales, offsets
+        metadata["band_units"], metadata["band_colours"] = (
+            tuple(of_all[band - 1] for band in bands) for of_all in (dataset.units, dataset.colorinterp)
+        )
         imagery = [dataset.tags(band, ns="IMAGERY") for band in bands]
     try:
         wavelengths = _wavelengths(metadata["band_tags"], imagery)
     except ValueError as error:
         warnings.warn(f"{path}: wavelengths are left out: {error}", stacklevel=2)
         wavelengths = None
-    bad = np.array([tags.get("bbl") == "0" for tags in metadata["band_tags"]])
+    bad = np.array([_small(tags).get("bbl") == "0" for tags in metadata["band_tags"]])
+    data = scaled(data, scales, offsets)
     return Scene.from_physical(data, path.stem, missing=missing, bad=None if bad.all() else bad, wavelengths=wavelengths, metadata=metadata)
 
 
@@ -94,7 +97,7 @@ def write_geotiff(scene: Scene, path: Path) -> None:
 
     Raises
     ------
-    SceneError
+    OSError
         If the file does not hold them afterwards: GDAL does not raise what fails while it closes a file.
     """
     values, nodata = values_with_nodata(scene)
@@ -116,8 +119,10 @@ def write_geotiff(scene: Scene, path: Path) -> None:
             dataset.update_tags(index + 1, **tags | ({"bbl": "0"} if index in metadata.get("bad_bands", {}) else {}))
             if len(names) == bands and names[index]:
                 dataset.set_band_description(index + 1, names[index])
-        if len(metadata.get("band_scales", ())) == bands:
-            dataset.scales, dataset.offsets = metadata["band_scales"], metadata["band_offsets"]
+        if len(units := metadata.get("band_units", ())) == bands:
+            dataset.units = [unit or "" for unit in units]
+        if len(colours := metadata.get("band_colours", ())) == bands:
+            dataset.colorinterp = colours
         dataset.write(rearrange(values, "row column band -> band row column"))
     try:
         with opened(path) as dataset:
@@ -127,7 +132,7 @@ def write_geotiff(scene: Scene, path: Path) -> None:
     except RasterioError:
         whole = False
     if not whole:
-        raise SceneError("the file could not be written whole; is the disk full?")
+        raise OSError("the file does not hold what was written")
     if profile.get("crs") and not told:
         warnings.warn("the coordinate system is left out: GeoTIFF has no place for it", stacklevel=2)
 
@@ -146,13 +151,19 @@ def _band_tags(scene: Scene) -> list[dict[str, str]]:
     if stored is not None and np.allclose(stored, scene.wavelengths):
         return tags
     return [
-        {key: value for key, value in own.items() if key != "fwhm"} | {"wavelength": repr(float(centre)), "wavelength_units": "Nanometers"}
+        {key: value for key, value in own.items() if key.lower() not in ("fwhm", "wavelength", "wavelength_units")} | {"wavelength": repr(float(centre)), "wavelength_units": "Nanometers"}
         for own, centre in zip(tags, scene.wavelengths)
     ]
 
 
+def _small(tags: dict[str, str]) -> dict[str, str]:
+    """The tags with their names in small letters."""
+    return {key.lower(): value for key, value in tags.items()}
+
+
 def _wavelengths(band_tags: Sequence[dict[str, str]], imagery: list[dict[str, str]]) -> np.ndarray | None:
     """Band centres [nm], or None unless every band has one; a ValueError says why some cannot be used."""
+    band_tags = [_small(tags) for tags in band_tags]
     if all("wavelength" in tags for tags in band_tags):
         return to_nanometres([tags["wavelength"] for tags in band_tags], band_tags[0].get("wavelength_units"))
     if all("CENTRAL_WAVELENGTH_UM" in tags for tags in imagery):

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from .arrays import WAVELENGTH_NAMES, may_be_wavelengths, values_or_nan
+from .arrays import WAVELENGTH_NAMES, counts_of_bands, may_be_wavelengths, refuse_bands_first, values_or_nan
 from .georeference import to_nanometres
 from .scene import Scene, SceneError
 
@@ -36,15 +36,12 @@ def read_mat(path: Path) -> Scene:
     shapes, load = _open_v73(path) if hdf5 else _open_v5(path)
     variable = _cube_variable(shapes, path)
     metadata: dict[str, Any] = {"format": "mat", "mat_version": "7.3" if hdf5 else "5", "variable": variable}
-    first, _, bands = shapes[variable]
     wavelengths = None
     for name, shape in shapes.items():
-        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in {bands, max(first, 2)}:
+        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in counts_of_bands(shapes[variable]):
             values = load(name).astype(np.float64).ravel()
             if may_be_wavelengths(name, values):
-                if values.size != bands:
-                    size = "x".join(map(str, shapes[variable]))
-                    raise SceneError(f"{path}: the cube is {size} with {first} wavelengths; bands come last")
+                refuse_bands_first(path, shapes[variable], values.size)
                 wavelengths = to_nanometres(values)
                 metadata["wavelength_variable"] = name
                 break

@@ -16,11 +16,11 @@ REFLECTANCE_SPAN = 0.25
 """... if their 0.1 and 99.9 percentiles are at least this far apart."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
-SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
-"""Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data."""
+SATURATED = (1.0, 255, 1023, 2047, 4095, 8191, 16383)
+"""Where floats that are reflectances, and sensors of 8 and of 10 to 14 bits, saturate: these values are data."""
 LARGEST = 1e3
 """Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
-DECLARE = "declare it as no-data in the file, or make it NaN where the format cannot (.npy, .mat)"
+DECLARE = "declare it as no-data in the file, or make it NaN"
 """What would be right of a value that is no datum."""
 
 

@@ -56,6 +56,18 @@ def test_only_areas_of_one_spectrum_are_blank():
         assert not blank(np.full((*size, 3), 0.4)).any(), "nothing is left that could stand in"
 
 
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("border", [
+    lambda row, column: column < 1, lambda row, column: (column < 2) & (row < 20), lambda row, column: 9 * column < row, lambda row, column: 7 * column + 60 < 3 * row,
+], ids=["one pixel wide", "two pixels wide", "slanted", "a corner"])
+def test_narrow_borders_and_the_ends_of_slanted_ones_are_blank(border, turns):
+    cube = np.random.default_rng(0).random((40, 37, 4), dtype=np.float32)
+    expected = border(*np.indices((40, 37)))
+    cube[expected] = 0
+    cube[12, 5:30] = 0.5  # a line inside is no border
+    np.testing.assert_array_equal(blank(np.rot90(cube, turns)), np.rot90(expected, turns))
+
+
 def test_the_spread_of_an_area_without_data_is_0(noisy):
     cube = noisy.copy()
     cube[:9] = cube[:, :, 4] = 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import struct
 import warnings
 from contextlib import nullcontext
@@ -139,15 +140,16 @@ def test_envi_reflectance_scale_big_endian_and_header_offset(tmp_path, numbers):
     ({"data gain values": [2, 3, 4, 5]}, 1), ({"data offset values": [1, 2, 3, 4]}, 1),
     ({"data gain values": [2, 3, 4, 5], "data offset values": [1, 2, 3, 4]}, 10000), ({"data offset values": [1, 2, 3, 4]}, 10000),
 ])
-def test_envi_gains_and_offsets_still_mean_the_same_physical_values(tmp_path, numbers, fields, factor):
+def test_envi_gains_and_offsets_are_applied(tmp_path, numbers, fields, factor):
     make_envi(tmp_path / "in.hdr", numbers, "bil", **fields, **({} if factor == 1 else {"reflectance scale factor": factor}))
     expected = numbers * np.array(fields.get("data gain values", 1.0)) + fields.get("data offset values", 0.0)
     scene = read(tmp_path / "in.hdr")
+    np.testing.assert_allclose(scene.physical(), expected, rtol=1e-3)
     for name in ("out.tif", "out.hdr"):
         write(scene, tmp_path / name)
         with rasterio.open(tmp_path / name.replace("hdr", "img")) as out:
-            found = out.read().transpose(1, 2, 0) * np.array(out.scales) + out.offsets
-        np.testing.assert_allclose(found, expected, rtol=1e-3)
+            assert (out.scales, out.offsets) == ((1.0,) * 4, (0.0,) * 4)
+            np.testing.assert_allclose(out.read().transpose(1, 2, 0), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("written", [-3.40282e38, -1.70141e38, 1.0e36, -3.4028234663852886e38])
@@ -265,6 +267,8 @@ def test_envi_headers_in_other_encodings(tmp_path, numbers, encoding, unit):
     ("reflectance scale factor = nan", "reflectance scale factor nan is not a number above 0"),
     ("reflectance scale factor = {10000}", "reflectance scale factor is ['10000'] but must be a number"),
     ("data gain values = {1, 1, 1, x}", "data gain values must be numbers (could not convert string to float: 'x')"),
+    ("data gain values = 2", "data gain values are 1 for 4 bands; give as many"),
+    ("data offset values = {1, 2, 3}", "data offset values are 3 for 4 bands; give as many"),
     ("data type = 99", "data type is '99' but must be one of 1, 2, 3, 4, 5"),
     ("lines = -20", "lines is '-20' but must be a whole number above 0"),
     ("header offset = -8", "header offset is '-8' but must be a whole number of at least 0"),
@@ -296,6 +300,26 @@ def test_envi_never_leaves_two_data_files_for_one_header(tmp_path, numbers):
         read(tmp_path / "a.hdr")
 
 
+@pytest.mark.parametrize("header", ["a.HDR", "a.img.hdr"])
+@pytest.mark.parametrize("target", ["a.hdr", "a.img"])
+def test_envi_leaves_no_header_of_the_image_that_it_replaces(tmp_path, numbers, header, target):
+    scene = Scene.from_physical(numbers[:4], "s")
+    write(Scene.from_physical(numbers, "s"), tmp_path / "a.hdr")
+    (tmp_path / "a.hdr").rename(tmp_path / header)
+    write(scene, tmp_path / target)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.hdr", "a.img"}
+    np.testing.assert_array_equal(read(tmp_path / "a.img").physical(), scene.physical())
+
+
+def test_envi_takes_no_header_from_another_image(tmp_path, numbers):
+    make_envi(tmp_path / "a.img.hdr", numbers, "bsq")  # of a.img.bsq
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for name in ("a.img", "a.hdr"):
+        with pytest.raises(SceneError, match=rf"{re.escape(name)}: a\.img\.bsq is already beside a\.img\.hdr; choose another name"):
+            write(Scene.from_physical(numbers, "s"), tmp_path / name)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 def test_geotiff_comes_back_with_all_it_carried(tmp_path, numbers):
     numbers[0, 0] = numbers[3, 2:] = -1
     make_tiff(tmp_path / "in.tif", numbers, nodata=-1)
@@ -315,6 +339,21 @@ def test_geotiff_comes_back_with_all_it_carried(tmp_path, numbers):
     again = read(tmp_path / "out.tiff")
     np.testing.assert_array_equal(again.wavelengths, scene.wavelengths)
     np.testing.assert_array_equal(again.nodata, scene.nodata)
+
+
+def test_geotiff_tags_of_bands_may_be_in_capitals(tmp_path, numbers):
+    where = {"crs": UTM, "transform": rasterio.Affine(*TRANSFORM)}
+    with rasterio.open(tmp_path / "in.tif", "w", driver="GTiff", height=6, width=5, count=4, dtype="int16", **where) as dataset:
+        dataset.write(numbers.transpose(2, 0, 1))
+        for band, centre in enumerate(WAVELENGTHS, 1):
+            dataset.update_tags(band, WAVELENGTH=str(centre / 1000), WAVELENGTH_UNITS="Micrometers", FWHM="0.01", BBL=str(int(band != 2)))
+    scene = read(tmp_path / "in.tif")
+    np.testing.assert_allclose(scene.wavelengths, WAVELENGTHS)
+    assert list(scene.metadata["bad_bands"]) == [1]
+    write(replace(scene, wavelengths=scene.wavelengths + 5), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert {key.lower() for key in out.tags(1)} - {"bbl"} == {"wavelength", "wavelength_units"}
+    np.testing.assert_allclose(read(tmp_path / "out.tif").wavelengths, WAVELENGTHS + 5)
 
 
 @pytest.mark.parametrize("nodata", [float("nan"), -1.7976931348623157e308])
@@ -420,16 +459,40 @@ def test_geotiff_rational_polynomials_come_back(tmp_path, numbers):
         assert out.rpcs.to_dict() == source.rpcs.to_dict() and out.rpcs.lat_off == 48
 
 
-def test_band_scales_go_to_envi_and_back(tmp_path, numbers):
-    make_tiff(tmp_path / "in.tif", numbers)
+def test_geotiff_scales_and_offsets_are_applied(tmp_path, numbers):
+    numbers[1, 1] = numbers[2, 2, 3] = -1
+    make_tiff(tmp_path / "in.tif", numbers, nodata=-1)
     with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
         dataset.scales, dataset.offsets = (0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)
-    write(read(tmp_path / "in.tif"), tmp_path / "there.hdr")
-    write(read(tmp_path / "there.hdr"), tmp_path / "back.tif")
-    write(read(tmp_path / "there.hdr"), tmp_path / "again.hdr")
-    for name in ("there.img", "back.tif", "again.img"):
-        with rasterio.open(tmp_path / name) as dataset:
-            assert (dataset.scales, dataset.offsets) == ((0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)), name
+    scene = read(tmp_path / "in.tif")
+    np.testing.assert_array_equal(scene.missing(), numbers == -1)
+    data = ~scene.missing()
+    expected = numbers * [0.1, 0.2, 0.3, 0.4] + [1, 2, 3, 4]
+    write(scene, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert (out.scales, out.offsets, out.nodata) == ((1.0,) * 4, (0.0,) * 4, -1)
+        np.testing.assert_allclose(out.read().transpose(1, 2, 0)[data], expected[data], rtol=1e-3)
+        assert (out.read().transpose(1, 2, 0)[~data] == -1).all()
+
+
+def test_scales_that_make_no_sense_are_refused(tmp_path, numbers):
+    make_tiff(tmp_path / "in.tif", numbers)
+    with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.scales = (1, 0, 1, 1)
+    make_envi(tmp_path / "in.hdr", numbers, "bsq", **{"data gain values": [1, 0, 1, 1]})
+    for name in ("in.tif", "in.hdr"):
+        with pytest.raises(SceneError, match=rf"{re.escape(name)}: the scale 0 and the offset 0 of band 2 must be finite, and the scale not 0"):
+            read(tmp_path / name)
+
+
+def test_geotiff_keeps_the_units_and_the_colours_of_bands(tmp_path, numbers):
+    make_tiff(tmp_path / "in.tif", numbers)
+    colours = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined)
+    with rasterio.open(tmp_path / "in.tif", "r+") as dataset:
+        dataset.units, dataset.colorinterp = ("W/m2", "W/m2", "", "K"), colours
+    write(read(tmp_path / "in.tif"), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as out:
+        assert [unit or "" for unit in out.units] == ["W/m2", "W/m2", "", "K"] and out.colorinterp == colours
 
 
 def test_geotiff_area_or_point_does_not_move_the_image(tmp_path, numbers):
@@ -582,10 +645,12 @@ def test_hdf5_that_matlab_did_not_write_has_its_axes_in_order(tmp_path, numbers)
     np.testing.assert_array_equal(read(tmp_path / "b.mat").cube, scene.cube)
 
 
-def test_mat_with_bands_first_is_refused(tmp_path, numbers):
-    scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers.transpose(2, 0, 1), "wavelengths": WAVELENGTHS})
-    with pytest.raises(SceneError, match=r"a\.mat: the cube is 4x6x5 with 4 wavelengths; bands come last"):
-        read(tmp_path / "a.mat")
+@pytest.mark.parametrize("file, name", [("a.mat", "wavelengths"), ("a.npz", "wavelengths_nm"), ("a.npz", "wl")])
+def test_bands_first_are_refused(tmp_path, numbers, file, name):
+    variables = {"cube": numbers.transpose(2, 0, 1), name: WAVELENGTHS}
+    scipy.io.savemat(tmp_path / file, variables) if file == "a.mat" else np.savez(tmp_path / file, **variables)
+    with pytest.raises(SceneError, match=rf"{file}: the cube is 4x6x5 with 4 wavelengths; bands come last"):
+        read(tmp_path / file)
 
 
 @pytest.mark.parametrize("wavelengths", [[800, 700, 600, 500], [400, 600, 590, 700], [400, 600, 600, 700]])
@@ -736,19 +801,36 @@ def test_cave_folder_of_8_bit_colour_images(tmp_path, rng):
     np.testing.assert_array_equal(read(folder).cube, grey.astype(np.float32) / np.float32(255))
 
 
-def test_undeclared_nan_and_infinity_are_refused_with_file_and_count(tmp_path, rng):
+def save_in_every_format(folder: Path, data: np.ndarray, **nodata) -> tuple[str, ...]:
+    np.save(folder / "a.npy", data)
+    scipy.io.savemat(folder / "a.mat", {"cube": data})
+    np.savez(folder / "a.npz", cube=data, name="elsewhere")
+    spy.save_image(str(folder / "a.hdr"), data, metadata={"data ignore value": value for value in nodata.values()})
+    make_tiff(folder / "a.tif", data, **nodata)
+    return "a.npy", "a.npz", "a.mat", "a.hdr", "a.img", "a.tif"
+
+
+def test_infinity_is_refused_with_file_and_count(tmp_path, rng):
     data = rng.random((6, 5, 4))
     data[0, 0, :3] = np.inf
-    np.save(tmp_path / "a.npy", data)
-    scipy.io.savemat(tmp_path / "a.mat", {"cube": data})
-    data[0, 0, :3] = np.nan  # in .npy and .mat, which cannot declare a value, NaN is no-data
-    np.savez(tmp_path / "a.npz", cube=data, name="elsewhere")
-    spy.save_image(str(tmp_path / "a.hdr"), data)
-    make_tiff(tmp_path / "a.tif", data)
-    for name in ("a.npy", "a.npz", "a.mat", "a.hdr", "a.img", "a.tif"):
+    for name in save_in_every_format(tmp_path, data):
         with pytest.raises(SceneError) as error:
             read(tmp_path / name)
-        assert str(error.value).startswith(f"{tmp_path / name}: ") and "3 values are NaN" in str(error.value)
+        assert str(error.value).startswith(f"{tmp_path / name}: ") and "3 values are NaN or infinite" in str(error.value)
+
+
+@pytest.mark.parametrize("declared", [{}, {"nodata": -9.0}], ids=["undeclared", "beside a declared value"])
+def test_nan_is_no_data_in_every_format(tmp_path, rng, declared):
+    data = rng.random((6, 5, 4))
+    data[0, 0] = data[3, 3, 1] = np.nan
+    names = save_in_every_format(tmp_path, data, **declared)
+    for name in names:
+        scene = read(tmp_path / name)
+        np.testing.assert_array_equal(scene.missing(), np.isnan(data))
+        write(scene, tmp_path / f"b{Path(name).suffix}")
+        np.testing.assert_array_equal(read(tmp_path / f"b{Path(name).suffix}").missing(), np.isnan(data))
+    with rasterio.open(tmp_path / "b.tif") as out:
+        np.testing.assert_array_equal(out.read()[:, 0, 0], [declared.get("nodata", np.nan)] * 4)
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a5.mat", "a73.mat", "a.img", "a.tif", "a_ms"])
@@ -853,6 +935,20 @@ def test_a_write_that_breaks_half_way_leaves_nothing(tmp_path, numbers, name):
     with pytest.raises(Exception):  # noqa: B017  any failure will do
         write(scene, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.hdr", "a.tif"])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, rng, name):
+    """A limit on the size of files stands in for it."""
+    scene = Scene.from_physical(rng.random((60, 50, 10)), "s")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SceneError) as error:
+            write(scene, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(error.value) == f"{tmp_path / name}: could not be written whole; is the disk full?" and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.tif"])

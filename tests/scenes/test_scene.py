@@ -93,7 +93,7 @@ def test_a_fill_value_that_is_not_declared_is_refused(rng, dtype, fill):
     Scene.from_physical(data, "edges", missing=data == data[0, 0, 0])
 
 
-@pytest.mark.parametrize("dtype, top, saturated", [(np.uint16, 900, 4095), (np.int16, 150, 1023), (np.float32, 0.2, 1.0)])
+@pytest.mark.parametrize("dtype, top, saturated", [(np.uint16, 900, 4095), (np.int16, 150, 1023), (np.uint8, 60, 255), (np.float32, 0.2, 1.0)])
 def test_saturated_values_are_data(rng, dtype, top, saturated):
     data = (rng.random((20, 25, 5)) * top).astype(dtype)
     data[3, 4] = data[7, 7] = saturated
