@@ -85,13 +85,13 @@ def difference(config: TrainConfig, story: dict) -> str:
     """What a weights file tells otherwise of its training than a run describes, in a few words; empty if nothing.
 
     Fields that came after the training count as it would have had them, their defaults. Of the weights that a training
-    started from only the name of the file is told.
+    started from only counts that there were some, for their file may have had another name.
     """
     try:
         own = TrainConfig.from_json(story["training"])
     except (KeyError, TypeError, ValueError):
         return "they tell of no training that this version knows"
-    wanted = replace(config, start=config.start and Path(config.start).name)
+    wanted = replace(config, start=config.start and (own.start or config.start))
     for field in fields(TrainConfig):
         one, other = getattr(own, field.name), getattr(wanted, field.name)
         if one != other:

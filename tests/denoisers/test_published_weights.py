@@ -47,10 +47,13 @@ def test_published_weights_are_what_their_name_says(path):
 @pytest.mark.parametrize("path", [*NAMED, *COMPARED], ids=lambda path: path.stem)
 def test_the_campaign_says_how_the_weights_were_trained(path, tmp_path):
     name = "comparison" if path in COMPARED else "small"
-    run = campaign.read(ROOT / "campaigns" / f"{name}.yaml", tmp_path)[path.stem]
-    story = weights.load(path).story
-    assert campaign.difference(run, story) == ""
+    runs = campaign.read(ROOT / "campaigns" / f"{name}.yaml", tmp_path)
+    run, story = runs[path.stem], weights.load(path).story
     assert campaign.difference(replace(run, seed=run.seed + 7), story) == f"seed was {run.seed}, not {run.seed + 7}"
+    assert campaign.difference(run, story) == ""
+    while run.start and Path(run.start).parent.name in runs:
+        run, story = runs[Path(run.start).parent.name], story["ancestor"]["story"]
+        assert campaign.difference(run, story) == ""
 
 
 @pytest.mark.parametrize("path", [*NAMED, *COMPARED], ids=lambda path: path.stem)
