@@ -22,23 +22,31 @@ def single_valued(cube: np.ndarray) -> np.ndarray:
 def blank(cube: np.ndarray) -> np.ndarray:
     """True for pixels (H, W) of (H, W, B) in areas of one spectrum, as borders without data are; nowhere if all are.
 
-    An area holds 3 x 3 pixels, or `RUN` in a row along the edge of the image, where it may be narrow.
+    An area holds 3 x 3 pixels, or `RUN` in a row along the edge of the image, where it may be narrow, of one value in all bands.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     across = (cube[:, 1:] == cube[:, :-1]).all(axis=2)
     down = (cube[1:] == cube[:-1]).all(axis=2)
     rows = across[:, 1:] & across[:, :-1]
     found = np.zeros(cube.shape[:2], dtype=bool)
     found[1:-1, 1:-1] = rows[2:] & rows[1:-1] & rows[:-2] & down[1:, 1:-1] & down[:-1, 1:-1]
     for edge in (0, -1):
-        found[edge] |= _begins_run(across[edge])
-        found[:, edge] |= _begins_run(down[:, edge])
-    count = 0
-    while count < (count := np.count_nonzero(found)):  # from these on to all that are equal
-        found[:, 1:] |= found[:, :-1] & across
-        found[:, :-1] |= found[:, 1:] & across
-        found[1:] |= found[:-1] & down
-        found[:-1] |= found[1:] & down
+        found[edge] |= _begins_run(across[edge] & _plain(cube[edge])[1:])
+        found[:, edge] |= _begins_run(down[:, edge] & _plain(cube[:, edge])[1:])
+    if not found.any():
+        return found
+    at = np.arange(found.size).reshape(found.shape)
+    equal = np.hstack([(at[:, 1:][across], at[:, :-1][across]), (at[1:][down], at[:-1][down])])
+    _, areas = connected_components(coo_array((np.ones(equal.shape[1], dtype=bool), equal), shape=(at.size, at.size)), directed=False)
+    found = np.isin(areas, areas[found.ravel()]).reshape(found.shape)
     return found & (not found.all())
+
+
+def _plain(spectra: np.ndarray) -> np.ndarray:
+    """True for spectra (N, B) of one value."""
+    return (spectra == spectra[:, :1]).all(axis=1)
 
 
 def _begins_run(equal: np.ndarray) -> np.ndarray:

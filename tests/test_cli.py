@@ -62,7 +62,7 @@ def script(tmp_path):
 
 def clean_cube(height: int = 37, width: int = 29, bands: int = 5) -> np.ndarray:
     """A smooth ground with a bright rectangle, of related bands, inside [0, 1]."""
-    rows, columns = np.mgrid[:height, :width] / 12 + 0.1
+    rows, columns = np.mgrid[:height, :width] / 12
     ground = 0.45 + 0.15 * np.sin(rows) * np.cos(columns)
     ground[height // 4 : height // 2, width // 3 : 2 * width // 3] += 0.2
     return (ground[:, :, None] * np.linspace(0.7, 1.2, bands)).astype(np.float32)

@@ -324,7 +324,7 @@ class DECSC(nn.Module):
         with torch.no_grad():
             codes = layer.initial()
             if not codes.isfinite().all():
-                raise ValueError("the first codes are not finite: the image has NaN or infinity, or the weights grew too large (in training, try a smaller learning rate)")
+                raise FloatingPointError("the first codes are not finite: the image has NaN or infinity, or the weights grew too large (in training, try a smaller learning rate)")
             solution = deq.solve(layer, codes, **asdict(solver))
         if config.gradient == "implicit":
             return deq.implicit(layer, solution.z), solution
@@ -342,7 +342,9 @@ class DECSC(nn.Module):
         ------
         ValueError
             If the number of bands or the type of the numbers is not the network's, or there is nothing to denoise; if a shift is
-            not one of the stride; if the image, or what the weights make of it, is not finite.
+            not one of the stride.
+        FloatingPointError
+            If the image, or what the weights make of it, is not finite.
         """
         output = self.without_misfit(noisy, shifts, max_iter, probe)
         return output._replace(image=self.with_misfit(output.image, noisy))

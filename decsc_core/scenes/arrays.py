@@ -71,7 +71,7 @@ def read_npz(path: Path) -> Scene:
 
 def counts_of_bands(shape: tuple[int, ...]) -> set[int]:
     """How many wavelengths a cube of that shape (H, W, B) may have, also if its bands should come first; one number beside one row is none."""
-    return {shape[2], max(shape[0], 2)}
+    return {shape[2]} | ({shape[0]} - {1})
 
 
 def refuse_bands_first(path: Path, shape: tuple[int, ...], wavelengths: int) -> None:

@@ -23,7 +23,7 @@ from .georeference import (
     values_with_nodata,
     where_missing,
 )
-from .scene import Scene, SceneError
+from .scene import Scene, SceneError, as_cube
 
 DATA_EXTENSIONS = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".pix", ".rfl")
 INTERLEAVES = ("bsq", "bil", "bip")
@@ -52,8 +52,8 @@ PLACES = {"transform": "map info", "gcps": "geo points", "rpcs": "rpc info"}
 def read_envi(path: Path) -> Scene:
     """Read an ENVI image from its header or its data file.
 
-    Values are multiplied by the header's `data gain values` and get its `data offset values` added or, if it has neither, are divided by
-    its `reflectance scale factor`; they are written without. `data ignore value` and NaN mark no-data, 0 in the list `bbl` a bad band;
+    Values are multiplied by the header's `data gain values` and get its `data offset values` added or, if these change nothing, are
+    divided by its `reflectance scale factor`; they are written without. `data ignore value` and NaN mark no-data, 0 in the list `bbl` a bad band;
     wavelengths are converted to nm from the header's unit, or left out, with a warning that says why.
     """
     header_path, data_path = _both_files(path)
@@ -74,11 +74,12 @@ def read_envi(path: Path) -> Scene:
             f"{data_path}: the file has {data_path.stat().st_size} bytes but its header {header_path.name} asks for "
             f"{expected}; it is truncated or the header is of another image"
         )
-    data = np.array(image.open_memmap(interleave="bip"))
+    data = as_cube(np.array(image.open_memmap(interleave="bip")), data_path.stem)
     nodata = float(header["data ignore value"]) if "data ignore value" in header else None
     missing = where_missing(data, nodata)
-    if header.keys() & BAND_SCALING:
-        data = scaled(data, *(_of_bands(header_path, header, field, image.nbands) for field in BAND_SCALING))
+    gains, offsets = (_of_bands(header_path, header, field, image.nbands) for field in BAND_SCALING)
+    if set(gains) != {1.0} or set(offsets) != {0.0}:
+        data = scaled(data, gains, offsets)
     elif image.scale_factor != 1:
         data = (data / np.float64(image.scale_factor)).astype(np.float32)
     metadata: dict[str, Any] = {"format": "envi", "interleave": header["interleave"].lower()}
@@ -158,7 +159,7 @@ def _of_bands(header_path: Path, header: dict[str, Any], field: str, bands: int)
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
-    """The data file and the header that writing to `path` makes; refuses to take a header from another data file."""
+    """The data file and the header that writing to `path` makes; refuses to replace a header that is of another data file."""
     if path.suffix.lower() == ".hdr":
         header_path, data_path = path, path.with_suffix(".img")
     else:
@@ -167,6 +168,8 @@ def envi_targets(path: Path) -> tuple[Path, Path]:
         others = [file for file in data_files(header) if file != data_path]
         if others:
             raise SceneError(f"{path}: {others[0].name} is already beside {header.name}; choose another name")
+        if header.is_file() and not data_path.exists():
+            raise SceneError(f"{path}: {header.name} is already there, of another image than {data_path.name}; choose another name")
     return data_path, header_path
 
 

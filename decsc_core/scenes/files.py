@@ -34,7 +34,7 @@ _WRITERS = {
 EXTENSIONS = tuple(_READERS)
 """The extensions that `read` and `write` know; `read` also takes a folder of CAVE band images."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
-"""What a write fails with for want of space; NumPy and GDAL give no number."""
+"""What a write fails with for want of space; NumPy and GDAL give no number, whatever it fails for."""
 
 
 def read(path: str | Path) -> Scene:
@@ -115,7 +115,8 @@ def write(scene: Scene, path: str | Path) -> None:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            raise SceneError(f"{path}: could not be written whole; is the disk full?") from error
+            why = "" if error.errno else f" ({error})"
+            raise SceneError(f"{path}: could not be written whole{why}; is the disk full?") from error
     if writes_envi:
         envi.remove_other_headers(*targets)
     if writer in (geotiff.write_geotiff, envi.write_envi):

@@ -123,7 +123,7 @@ def values_with_nodata(scene: Scene) -> tuple[np.ndarray, float | None]:
 
 
 def scaled(data: np.ndarray, scales: Sequence[float], offsets: Sequence[float]) -> np.ndarray:
-    """`data` (H, W, B) times the scale of each band plus its offset, float32; as it is where they are 1 and 0.
+    """`data` (H, W, B) times the scale of each band plus its offset, float32; as it is if they are 1 and 0 in all bands.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from .georeference import georeference, opened, scaled, to_nanometres, values_with_nodata, where_missing
-from .scene import Scene, SceneError
+from .scene import Scene, SceneError, as_cube
 
 STALE = "STATISTICS_"
 """Prefix of the tags that described the source's values and would be wrong of others."""
@@ -38,7 +38,7 @@ def read_geotiff(path: Path) -> Scene:
             warnings.warn(f"{path}: band {alpha[0]} is marked as alpha but has more than two values; it is taken as data", stacklevel=2)
             alpha, masks = [], []
         bands = [band for band in dataset.indexes if band not in alpha]
-        data = rearrange(dataset.read(bands), "band row column -> row column band")
+        data = as_cube(rearrange(dataset.read(bands), "band row column -> row column band"), path.stem)
         metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
         if dataset.nodata is not None:
             metadata["nodata"] = float(dataset.nodata)
@@ -56,9 +56,8 @@ def read_geotiff(path: Path) -> Scene:
             metadata["band_names"] = tuple(text or "" for text in names)
         metadata["tags"] = dataset.tags()
         metadata["band_tags"] = tuple(dataset.tags(band) for band in bands)
-        metadata["band_units"], metadata["band_colours"] = (
-            tuple(of_all[band - 1] for band in bands) for of_all in (dataset.units, dataset.colorinterp)
-        )
+        colours = [ColorInterp.undefined if colour == ColorInterp.alpha else colour for colour in dataset.colorinterp]
+        metadata["band_units"], metadata["band_colours"] = (tuple(of_all[band - 1] for band in bands) for of_all in (dataset.units, colours))
         imagery = [dataset.tags(band, ns="IMAGERY") for band in bands]
     try:
         wavelengths = _wavelengths(metadata["band_tags"], imagery)
@@ -78,18 +77,21 @@ def _read_pages(path: Path, count: int) -> Scene:
     SceneError
         If the pages are not all of one band, size and type.
     """
-    pages = []
+    pages, scales, offsets = [], [], []
     for number in range(1, count + 1):
         with opened(f"GTIFF_DIR:{number}:{path}") as dataset:
             pages.append(dataset.read())
+            scales += dataset.scales
+            offsets += dataset.offsets
             if number == 1:
                 metadata: dict[str, Any] = {"format": "tiff", **georeference(dataset)}
                 if dataset.nodata is not None:
                     metadata["nodata"] = float(dataset.nodata)
     if len({(page.shape, page.dtype) for page in pages}) > 1:
         raise SceneError(f"{path}: its {count} pages differ in size or type; a cube has a page a band, all alike")
-    data = rearrange(np.concatenate(pages), "band row column -> row column band")
-    return Scene.from_physical(data, path.stem, missing=where_missing(data, metadata.get("nodata")), metadata=metadata)
+    data = as_cube(rearrange(np.concatenate(pages), "band row column -> row column band"), path.stem)
+    missing = where_missing(data, metadata.get("nodata"))
+    return Scene.from_physical(scaled(data, scales, offsets), path.stem, missing=missing, metadata=metadata)
 
 
 def write_geotiff(scene: Scene, path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,9 @@ def _cube_variable(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
 
 def _write_v73(variables: dict[str, np.ndarray], path: Path) -> None:
     """Write HDF5 as MATLAB 7.3 does: a 512-byte text header, axes reversed, the class of each variable."""
+    size = sum(values.nbytes for values in variables.values())
+    if size > shutil.disk_usage(path.parent).free:  # where HDF5 runs out of space, it brings Python down
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, values in variables.items():
             dataset = file.create_dataset(name, data=np.transpose(values), compression="gzip", compression_opts=1)

@@ -16,8 +16,8 @@ REFLECTANCE_SPAN = 0.25
 """... if their 0.1 and 99.9 percentiles are at least this far apart."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
-SATURATED = (1.0, 255, 1023, 2047, 4095, 8191, 16383)
-"""Where floats that are reflectances, and sensors of 8 and of 10 to 14 bits, saturate: these values are data."""
+SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
+"""Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data. So is 255, of integers."""
 LARGEST = 1e3
 """Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
 DECLARE = "declare it as no-data in the file, or make it NaN"
@@ -198,13 +198,14 @@ def as_cube(data: Any, name: str) -> np.ndarray:
 
 def _refuse_fill_value(data: np.ndarray, name: str) -> None:
     """A SceneError if the smallest or the largest value marks what has no data, undeclared; see `FILL_SHARE`."""
+    saturated = (*SATURATED, 255) if data.dtype.kind != "f" else SATURATED
     for fill in (data.min(), data.max()):
         share = (data == fill).mean()
         others = data[data != fill] if share >= FILL_SHARE else data[:0]
         if others.size == 0:
             continue
         low, high = float(others.min()), float(others.max())
-        if float(fill) not in SATURATED and high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
+        if float(fill) not in saturated and high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
             raise SceneError(
                 f"{name}: {100 * share:.2g} % of the values are {fill:g}, far from all others ({low:g} to {high:g}); {DECLARE}"
             )

@@ -358,7 +358,10 @@ def train(config: TrainConfig, folder: Path | str, resume: bool = False, progres
     """
     with ExitStack() as after:
         after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-        return _train(config, Path(folder), resume, progress, after)
+        try:
+            return _train(config, Path(folder), resume, progress, after)
+        except FloatingPointError as error:  # DECSC's, of codes that are not finite
+            raise RuntimeError(f"{folder}: the training diverged: {error}") from error
 
 
 def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, after: ExitStack) -> Path:
@@ -420,10 +423,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
         if isinstance(model, HSDT):
             model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
-        try:
-            row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
-        except ValueError as error:  # DECSC's, of codes that are not finite
-            raise RuntimeError(f"{folder}: the training diverged at step {at.step + 1}: {error}") from error
+        row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
         at.seconds, spent = time.monotonic() - started, time.process_time() - cpu_started
         if config.minutes:  # one clock for all processes

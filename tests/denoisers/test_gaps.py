@@ -68,6 +68,13 @@ def test_narrow_borders_and_the_ends_of_slanted_ones_are_blank(border, turns):
     np.testing.assert_array_equal(blank(np.rot90(cube, turns)), np.rot90(expected, turns))
 
 
+def test_an_edge_of_one_colour_is_no_border():
+    cube = np.random.default_rng(0).random((40, 37, 4), dtype=np.float32)
+    cube[0] = 0.1, 0.2, 0.3, 0.4
+    cube[5:, -1] = 0.4, 0.3, 0.2, 0.1
+    assert not blank(cube).any()
+
+
 def test_the_spread_of_an_area_without_data_is_0(noisy):
     cube = noisy.copy()
     cube[:9] = cube[:, :, 4] = 0

@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import struct
 import warnings
+from argparse import Namespace
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +152,22 @@ def test_envi_gains_and_offsets_are_applied(tmp_path, numbers, fields, factor):
         with rasterio.open(tmp_path / name.replace("hdr", "img")) as out:
             assert (out.scales, out.offsets) == ((1.0,) * 4, (0.0,) * 4)
             np.testing.assert_allclose(out.read().transpose(1, 2, 0), expected, rtol=1e-3)
+
+
+def test_envi_gains_that_change_nothing_leave_the_reflectance_scale(tmp_path, numbers):
+    make_envi(tmp_path / "a.hdr", numbers, "bil", **{"data gain values": [1] * 4, "data offset values": [0] * 4, "reflectance scale factor": 10000})
+    np.testing.assert_allclose(read(tmp_path / "a.hdr").physical(), numbers / 10000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.tif"])
+def test_complex_numbers_are_refused_even_with_a_scale(tmp_path, numbers, name):
+    data = numbers.astype(np.complex64)
+    make_envi(tmp_path / "a.hdr", data, "bil", **{"data gain values": [2] * 4})
+    make_tiff(tmp_path / "a.tif", data)
+    with rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        dataset.scales = (2,) * 4
+    with pytest.raises(SceneError, match="complex64 but must be integers or real floats"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("written", [-3.40282e38, -1.70141e38, 1.0e36, -3.4028234663852886e38])
@@ -311,11 +329,18 @@ def test_envi_leaves_no_header_of_the_image_that_it_replaces(tmp_path, numbers, 
     np.testing.assert_array_equal(read(tmp_path / "a.img").physical(), scene.physical())
 
 
-def test_envi_takes_no_header_from_another_image(tmp_path, numbers):
-    make_envi(tmp_path / "a.img.hdr", numbers, "bsq")  # of a.img.bsq
+@pytest.mark.parametrize("header, data, told", [
+    ("a.img.hdr", "a.img.bsq", "a.img.bsq is already beside a.img.hdr; choose another name"),
+    ("a.hdr", "a.rad", "a.hdr is already there, of another image than a.img; choose another name"),
+    ("a.HDR", "a.rad", "a.HDR is already there, of another image than a.img; choose another name"),
+])
+def test_envi_takes_no_header_from_another_image(tmp_path, numbers, header, data, told):
+    make_envi(tmp_path / "other.hdr", numbers, "bsq")
+    (tmp_path / "other.hdr").rename(tmp_path / header)
+    (tmp_path / "other.bsq").rename(tmp_path / data)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     for name in ("a.img", "a.hdr"):
-        with pytest.raises(SceneError, match=rf"{re.escape(name)}: a\.img\.bsq is already beside a\.img\.hdr; choose another name"):
+        with pytest.raises(SceneError, match=re.escape(f"{name}: {told}")):
             write(Scene.from_physical(numbers, "s"), tmp_path / name)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
@@ -432,6 +457,15 @@ def test_geotiff_alpha_is_no_band_but_tells_where_no_data_are(tmp_path, numbers,
         np.testing.assert_allclose(out.read()[:, 2:], numbers.transpose(2, 0, 1)[:3, 2:], rtol=1e-5)
 
 
+def test_a_fourth_band_of_bytes_is_written_as_data(tmp_path, rng):
+    data = rng.integers(0, 256, (20, 20, 4)).astype(np.uint8)
+    with rasterio.open(tmp_path / "in.tif", "w", driver="GTiff", height=20, width=20, count=4, dtype="uint8", transform=rasterio.Affine(*TRANSFORM)) as dataset:
+        dataset.write(data.transpose(2, 0, 1))
+    with pytest.warns(UserWarning, match="band 4 is marked as alpha"):
+        write(read(tmp_path / "in.tif"), tmp_path / "out.tif")
+    np.testing.assert_allclose(read(tmp_path / "out.tif").physical(), data, atol=1e-3)
+
+
 def test_a_fourth_band_of_bytes_is_data_unless_it_has_two_values(tmp_path, numbers):
     data = (numbers % 200).astype(np.uint8)
     data[0, 0, 3] = 0
@@ -473,6 +507,15 @@ def test_geotiff_scales_and_offsets_are_applied(tmp_path, numbers):
         assert (out.scales, out.offsets, out.nodata) == ((1.0,) * 4, (0.0,) * 4, -1)
         np.testing.assert_allclose(out.read().transpose(1, 2, 0)[data], expected[data], rtol=1e-3)
         assert (out.read().transpose(1, 2, 0)[~data] == -1).all()
+
+
+def test_the_scales_of_pages_are_applied(tmp_path, numbers):
+    for page in range(3):
+        with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=6, width=5, count=1, dtype="int16", transform=rasterio.Affine(*TRANSFORM),
+                           **({"APPEND_SUBDATASET": "YES"} if page else {})) as dataset:
+            dataset.write(numbers[:, :, page], 1)
+            dataset.scales, dataset.offsets = (1e-4 * (page + 1),), (-0.1,)
+    np.testing.assert_allclose(read(tmp_path / "a.tif").physical(), numbers[:, :, :3] * [1e-4, 2e-4, 3e-4] - 0.1, rtol=1e-4, atol=1e-6)
 
 
 def test_scales_that_make_no_sense_are_refused(tmp_path, numbers):
@@ -670,9 +713,11 @@ def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
     np.testing.assert_array_equal(read(tmp_path / "a.mat").wavelengths, [400, 500, 600, 700])
 
 
-def test_mat_of_one_row_may_have_a_number_beside_it(tmp_path, numbers):
+def test_a_cube_of_one_row_may_have_numbers_beside_it(tmp_path, numbers):
     scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers[:1], "bands": 10})
     assert read(tmp_path / "a.mat").cube.shape == (1, 5, 4)
+    np.savez(tmp_path / "a.npz", cube=numbers[:1], wl=[400.0, 700.0])
+    assert read(tmp_path / "a.npz").wavelengths is None
 
 
 def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
@@ -948,7 +993,16 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path, rng, name):
             write(scene, tmp_path / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(error.value) == f"{tmp_path / name}: could not be written whole; is the disk full?" and not list(tmp_path.iterdir())
+    assert re.fullmatch(rf"{re.escape(str(tmp_path / name))}: could not be written whole( \(.+\))?; is the disk full\?", str(error.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_hdf5_is_not_written_to_a_full_disk(tmp_path, numbers, monkeypatch):
+    scene = Scene.from_physical(numbers, "s", metadata={"mat_version": "7.3"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Namespace(free=100))
+    with pytest.raises(SceneError, match=r"a\.mat: could not be written whole; is the disk full\?$"):
+        write(scene, tmp_path / "a.mat")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.mat", "a.tif"])

@@ -100,6 +100,13 @@ def test_saturated_values_are_data(rng, dtype, top, saturated):
     np.testing.assert_allclose(Scene.from_physical(data, "glint").physical(), data, rtol=1e-5, atol=1e-3)
 
 
+def test_255_is_data_only_of_integers(rng):
+    data = rng.random((20, 25, 5)).astype(np.float32)
+    data[3, 4] = data[7, 7] = 255
+    with pytest.raises(SceneError, match="% of the values are 255, far from all others"):
+        Scene.from_physical(data, "reflectance")
+
+
 def test_a_fill_value_of_some_bands_is_refused_and_dead_bands_do_not_count(rng):
     data = rng.random((20, 25, 8))
     data[:5, :, 4:] = -9999

@@ -608,9 +608,12 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
         train(config(), tmp_path / "run", progress=False)
 
 
-def test_a_training_whose_weights_grow_without_bound_says_what_to_change(tmp_path):
-    with pytest.raises(RuntimeError, match=r"run: the training diverged at step \d+: .* weights grew too large .in training, try a smaller learning rate"):
-        train(config(steps=40, learning_rate=1e9), tmp_path / "run", progress=False)
+@pytest.mark.parametrize("fields", [
+    {"steps": 40, "learning_rate": 1e9}, {"steps": 1, "learning_rate": 1e30, "clip": 1e6},
+], ids=["noticed in a step", "noticed in validation"])
+def test_a_training_whose_weights_grow_without_bound_says_what_to_change(tmp_path, fields):
+    with pytest.raises(RuntimeError, match=r"run: the training diverged: .* weights grew too large .in training, try a smaller learning rate"):
+        train(config(**fields), tmp_path / "run", progress=False)
 
 
 def test_fine_tuning_starts_from_the_given_weights_and_tells_of_them(tmp_path, finished):
