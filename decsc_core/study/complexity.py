@@ -22,7 +22,7 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.model import DECSCConfig
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
-from decsc_core.networks.catalog import LEARNED, build, configure
+from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
 from decsc_core.study import paper
 from decsc_core.study.paper import label
 from decsc_core.weights import CAMERA_BANDS, Weights, WeightsError, shipped
@@ -160,6 +160,8 @@ def measure(
         raise ValueError(f"the image is {side} x {width} pixels; costs are measured on a square one")
     torch.set_num_threads(threads)
     denoiser, network = _denoiser(method, weights, shifts)
+    if method in PRIORS and denoiser.weights.model.config.gradient == "unrolled":
+        raise ValueError(f"{network}: the network is unrolled; costs are counted for those that solve for a fixed point")
     denoiser(noisy[:16, :16])
     on_gpu = torch.cuda.is_initialized()
     if on_gpu:
@@ -173,8 +175,6 @@ def measure(
     config, parts = denoiser.weights.model.config, denoiser.tiles(noisy.shape)
     passes = [1] * len(parts)
     if isinstance(config, DECSCConfig):
-        if estimate.record is None:
-            raise ValueError(f"{network}: the network is unrolled; costs are counted for those that solve for a fixed point")
         final, timed = config.final_evaluations, len(denoiser.shifts)
         passes = [record.iterations + final for record in estimate.record]
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
