@@ -10,7 +10,7 @@ BLANK = 0.1
 """With more than this share of zero details a band has areas of one value, which tell nothing of its noise."""
 
 RUN = 9
-"""So many pixels of one spectrum in a row along the edge of an image are a border."""
+"""So many pixels in a row along the edge of an image, of one value in all bands, are a border."""
 
 
 def single_valued(cube: np.ndarray) -> np.ndarray:

@@ -174,7 +174,7 @@ def measure(
         return row
     config, parts = denoiser.weights.model.config, denoiser.tiles(noisy.shape)
     passes = [1] * len(parts)
-    if isinstance(config, DECSCConfig):
+    if method in PRIORS:
         final, timed = config.final_evaluations, len(denoiser.shifts)
         passes = [record.iterations + final for record in estimate.record]
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}

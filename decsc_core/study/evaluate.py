@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         Path(options["folder"]).mkdir(parents=True, exist_ok=True)
         rows = score_rows(**options)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
         sys.exit(f"evaluate: {error}")
     if others := sorted(set(rows["code"]) - {code_version()}):
         name = f"{options['dataset']}-{options['case']}-{options['method']}.csv"

@@ -846,12 +846,13 @@ def test_cave_folder_of_8_bit_colour_images(tmp_path, rng):
     np.testing.assert_array_equal(read(folder).cube, grey.astype(np.float32) / np.float32(255))
 
 
-def save_in_every_format(folder: Path, data: np.ndarray, **nodata) -> tuple[str, ...]:
+def save_in_every_format(folder: Path, data: np.ndarray, **declared: float) -> tuple[str, ...]:
+    """Written by other programs; `declared` is empty or has `nodata`. Returns the names that can be read."""
     np.save(folder / "a.npy", data)
     scipy.io.savemat(folder / "a.mat", {"cube": data})
     np.savez(folder / "a.npz", cube=data, name="elsewhere")
-    spy.save_image(str(folder / "a.hdr"), data, metadata={"data ignore value": value for value in nodata.values()})
-    make_tiff(folder / "a.tif", data, **nodata)
+    spy.save_image(str(folder / "a.hdr"), data, metadata={"data ignore value": declared["nodata"]} if declared else {})
+    make_tiff(folder / "a.tif", data, **declared)
     return "a.npy", "a.npz", "a.mat", "a.hdr", "a.img", "a.tif"
 
 

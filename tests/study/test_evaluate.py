@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from decsc_core import metrics, weights
 from decsc_core.denoisers import Denoiser, Estimate, Record
@@ -233,6 +234,17 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, scenes, 
     with pytest.raises(SystemExit, match="^evaluate: .*taken'$"):
         evaluate.main(words)
     assert not halving
+
+
+def test_weights_that_grew_too_large_are_one_line(tmp_path, scenes):
+    model = DECSC(preset("tiny"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e30)
+    weights.save(model, tmp_path / "w.safetensors", {})
+    words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path)]
+    with pytest.raises(SystemExit, match="^evaluate: the first codes are not finite"):
+        evaluate.main([*words, "--weights", str(tmp_path / "w.safetensors")])
 
 
 def test_rows_that_other_code_computed_are_kept_and_told(tmp_path, scenes, halving, monkeypatch, capsys):
