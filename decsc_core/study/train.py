@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -40,6 +38,9 @@ from decsc_core.networks.hsdt import HSDT, HSDTConfig
 from decsc_core.scenes import Scene, fingerprints, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
+
+if TYPE_CHECKING:  # importing it takes seconds, which only a training needs
+    from lightning_fabric import Fabric
 
 VALIDATION_SIDE = 128
 LOADERS = 2
@@ -412,24 +413,28 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     unit = "step" if config.steps else "s"
     bar = tqdm(total=total, initial=min(total, at.step if config.steps else round(at.seconds)), unit=unit,
                desc=f"train {', '.join(config.cases)}", disable=not progress or not fabric.is_global_zero, mininterval=1)
-    if config.start and at.step == 0:
-        at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
     started, saved = time.monotonic() - at.seconds, time.monotonic()
     cpu_started, cpu_before = time.process_time(), at.cpu_seconds
+
+    def clock() -> float:
+        seconds = time.monotonic() - started
+        return fabric.broadcast(seconds) if config.minutes else seconds  # one clock for all processes
+
+    def finished() -> bool:
+        return at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
+
+    if config.start and at.step == 0:
+        at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
     module.train()
     batches = _batches(scenes, config, fabric, at.step)
-    finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
-    while not finished:
+    while not finished():
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
         if isinstance(model, HSDT):
             model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
         row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
         at.step += 1
-        at.seconds, spent = time.monotonic() - started, time.process_time() - cpu_started
-        if config.minutes:  # one clock for all processes
-            at.seconds = fabric.broadcast(at.seconds)
-        finished = at.step >= config.steps if config.steps else at.seconds >= config.minutes * 60
-        if at.step % config.validate_every == 0 or finished:
+        at.seconds = clock()
+        if at.step % config.validate_every == 0 or finished():
             module.eval()
             score = validate(model, pairs, fabric.device)
             module.train()
@@ -437,12 +442,13 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
             if score["psnr"] > at.best:
                 at.best, at.best_step = score["psnr"], at.step
                 at.best_state = {name: t.detach().cpu().clone() for name, t in model.state_dict().items()}
+            at.seconds = clock()
         if log:
             log.write({"step": at.step, "patches": at.step * config.batch, "seconds": round(at.seconds, 3), **row})
         bar.update((at.step if config.steps else min(total, round(at.seconds))) - bar.n)
         bar.set_postfix(loss=f"{row['loss']:.2e}", best=f"{at.best:.2f} dB", refresh=False)
-        if fabric.broadcast(finished or time.monotonic() - saved > config.checkpoint_seconds):
-            of_all = fabric.all_reduce(torch.tensor(spent, device=fabric.device), reduce_op="sum")
+        if fabric.broadcast(finished() or time.monotonic() - saved > config.checkpoint_seconds):
+            of_all = fabric.all_reduce(torch.tensor(time.process_time() - cpu_started, device=fabric.device), reduce_op="sum")
             at.cpu_seconds = cpu_before + of_all.item()
 
             def save(path: Path) -> None:
@@ -586,22 +592,24 @@ def _changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]])
     return ""
 
 
-class _Mixed(MixedPrecision):
-    """Mixed precision inside the network only: the noisy image, whose noise levels are read off it, stays as it is."""
-
-    def convert_input(self, data: Any) -> Any:
-        return data
-
-
 def _fabric(config: TrainConfig) -> Fabric:
     """One device, or those that torchrun hands out."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
+
+    class Mixed(MixedPrecision):
+        """Mixed precision inside the network only: the noisy image, whose noise levels are read off it, stays as it is."""
+
+        def convert_input(self, data: Any) -> Any:
+            return data
+
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if config.batch % world:
         raise ValueError(f"batch={config.batch} cannot be shared by {world} processes; use a multiple of {world}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     strategy = "ddp_find_unused_parameters_true" if isinstance(config.model, HSDTConfig) else "ddp"
-    precision = {"plugins": _Mixed(config.precision, device)} if config.precision == "bf16-mixed" else {"precision": config.precision}
+    precision = {"plugins": Mixed(config.precision, device)} if config.precision == "bf16-mixed" else {"precision": config.precision}
     fabric = Fabric(
         accelerator="auto", devices=local, num_nodes=world // local, strategy=strategy if world > 1 else "auto", **precision
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from decsc_core import metrics, weights
@@ -288,6 +290,21 @@ def test_a_budget_in_minutes_stops_by_the_clock(tmp_path):
     assert story["steps"] == len(log) and 0 < story["cpu_seconds"]
 
 
+def test_the_time_of_every_validation_counts(finished, tmp_path, monkeypatch):
+    """That of the weights to start from, and the last one too."""
+
+    def slow(*arguments) -> dict:
+        began = time.process_time()
+        while time.process_time() - began < 0.7:
+            pass
+        return {"psnr": 30.0}
+
+    monkeypatch.setattr(module, "validate", slow)
+    path = train(config(steps=1, start=str(finished / "weights.safetensors")), tmp_path / "run", progress=False)
+    story = weights.load(path).story
+    assert story["seconds"] >= 1.4 and story["cpu_seconds"] >= 1.4 and json.loads((tmp_path / "run/log.jsonl").read_text())["seconds"] >= 1.4
+
+
 def test_minutes_count_over_resumed_parts(tmp_path, monkeypatch):
     made = config(steps=None, minutes=1, validate_every=1000)
     with monkeypatch.context() as patched:
@@ -305,15 +322,15 @@ def test_minutes_count_over_resumed_parts(tmp_path, monkeypatch):
 
 def test_the_first_process_s_clock_decides_of_the_learning_rate_and_the_end(tmp_path, monkeypatch):
     """As on several devices, where the clocks of the others differ."""
-    clock = iter([0.5, 31.0, 59.0, 60.0])
-    broadcast = module.Fabric.broadcast
+    clock = iter([0.5, 31.0, 59.0, 60.0, 61.0])  # the last one after the validation
+    broadcast = Fabric.broadcast
     monkeypatch.setattr(
-        module.Fabric, "broadcast",
+        Fabric, "broadcast",
         lambda self, sent, src=0: next(clock) if isinstance(sent, float) else broadcast(self, sent, src),
     )
     train(config(steps=None, minutes=1, validate_every=1000, schedule=halved(1)), tmp_path / "run", progress=False)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [row["seconds"] for row in log] == [0.5, 31, 59, 60]
+    assert [row["seconds"] for row in log] == [0.5, 31, 59, 61]
     assert [row["learning_rate"] for row in log] == [3e-3, 3e-3, 1.5e-3, 1.5e-3]
 
 
@@ -368,7 +385,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_weights_only_writes_th
 
 def test_a_checkpoint_that_was_being_written_does_no_harm(finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    save = module.Fabric.save
+    save = Fabric.save
 
     def torn(self, path, state, **keywords):
         if state["progress"]["step"] == 4:
@@ -377,7 +394,7 @@ def test_a_checkpoint_that_was_being_written_does_no_harm(finished, tmp_path, mo
         return save(self, path, state, **keywords)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.Fabric, "save", torn)
+        patched.setattr(Fabric, "save", torn)
         with pytest.raises(KeyboardInterrupt):
             train(config(), folder, progress=False)
     train(config(), folder, resume=True, progress=False)
