@@ -11,12 +11,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import papermill
 import pytest
+import snakemake.cli
 import torch
 import yaml
 
@@ -34,6 +38,17 @@ EXTRA_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.m
 
 def command(*words, cwd=ROOT, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, words)), cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
+
+
+def planned(*words, profile: Path | str = "config/quick.yaml") -> subprocess.CompletedProcess:
+    """What `snakemake -n` says, in this process: starting another takes seconds."""
+    out, err = StringIO(), StringIO()
+    with chdir(ROOT), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        snakemake.cli.main(["-n", *words, "--cores", "1", "--configfile", str(profile)])
+    code = ended.value.code
+    if isinstance(code, str):
+        code = err.write(f"{code}\n") and 1
+    return subprocess.CompletedProcess(words, code or 0, out.getvalue(), err.getvalue())
 
 
 def source(notebook: Path, kind: str = "code") -> list:
@@ -100,6 +115,13 @@ def test_a_misspelt_parameter_is_refused(tiny, tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
 
 
+def test_a_damaged_notebook_is_refused(tmp_path):
+    path = tmp_path / "torn.ipynb"
+    path.write_text('{"cells": [')
+    with pytest.raises(NotebookError, match="torn.ipynb: is damaged, no JSON"):
+        run(path, tmp_path / "out.ipynb", {})
+
+
 def test_parameters_arrive_with_their_types(tiny, tmp_path):
     path = tiny(
         "a = 0  # x\nb = []  # y\nc = {}  # z",
@@ -143,7 +165,7 @@ def test_the_training_notebook_trains_a_peer_too(copy):
 @pytest.fixture(scope="module", params=PROFILES)
 def graph(request) -> str:
     """What Snakemake says about all jobs of a profile."""
-    done = command(sys.executable, "-m", "snakemake", "-n", "-F", "-p", "--configfile", f"config/{request.param}.yaml")
+    done = planned("-F", "-p", profile=f"config/{request.param}.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -170,6 +192,7 @@ def test_the_table_of_trainings_waits_for_all_that_are_evaluated(graph):
     assert needed and set(needed) <= set(drawn.split(", "))
 
 
+@cache
 def imported(module: str, stop: tuple[str, ...]) -> set[str]:
     """The files of the package that a module imports, with those that these import, but for what those of `stop` do."""
     file = ROOT / module.replace(".", "/")
@@ -258,20 +281,20 @@ def test_rows_are_computed_again_for_new_and_changed_scenes(copy, jobs, tmp_path
     field, town = data / "own/test/my field.npy", data / "own/test/town.npy"
     every, one = "runs/quick/rows/own-gauss-15-noisy.csv", "runs/quick/rows/my field/own-as-is-noisy.csv"
 
-    def planned(*words, data=data) -> dict[str, int]:
+    def made(*words, data=data) -> dict[str, int]:
         done = command("./run_all.sh", "--cores", 1, *words, every, one, cwd=copy, DECSC_DATA=str(data))
         assert done.returncode == 0, done.stdout + done.stderr
         told = done.stdout + done.stderr
         return {} if "Nothing to be done" in told else jobs(told)
 
     np.save(field, rng.random((20, 20, 31), dtype=np.float32))
-    assert planned() == {"evaluate": 2} and (copy / one).is_file()
+    assert made() == {"evaluate": 2} and (copy / one).is_file()
     moved = shutil.copytree(data, data.with_name("moved"))
-    assert planned("-n", data=moved) == {}, "neither place nor date of the same file count"
+    assert made("-n", data=moved) == {}, "neither place nor date of the same file count"
     np.save(field, rng.random((20, 20, 31), dtype=np.float32))
-    assert planned() == {"evaluate": 2}
+    assert made() == {"evaluate": 2}
     np.save(town, rng.random((20, 20, 31), dtype=np.float32))
-    assert planned() == {"evaluate": 1}
+    assert made() == {"evaluate": 1}
     assert {row["scene"] for row in csv.DictReader((copy / every).open())} == {"my field", "town"}
 
 
@@ -331,8 +354,9 @@ def test_the_training_notebook_is_run_again_for_new_scenes_and_needs_none_for_te
         folder=copy / "notebooks", name="02_train.ipynb",
     )
     (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
-    for run in ("parent", "child"):
-        place = copy / f"weights/ablation-quick/{run}.safetensors"
+    (copy / "campaigns/comparison-quick.yaml").write_text("alone: {method: qrnn3d, preset: tiny, dataset: photos, patches: 4}\n")
+    for run in ("ablation-quick/parent", "ablation-quick/child", "comparison-quick/alone"):
+        place = copy / f"weights/{run}.safetensors"
         place.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "weights/comparison/qrnn3d-0.safetensors", place)
     data = tmp_path_factory.mktemp("data")
@@ -376,7 +400,7 @@ def test_remote_sensing_scenes_have_their_own_weights(tmp_path):
     (tmp_path / "standard.yaml").write_text(yaml.safe_dump(profile))
     folders = {"cave-mixture": "", "remote-mixture": "", "real-noise-as-is": "eo1_hyperion_paris/"}
     wanted = [f"runs/standard/rows/{place}{name}-{method}.csv" for name, place in folders.items() for method in ("hsdt", "sst", "decsc")]
-    done = command(sys.executable, "-m", "snakemake", "-n", "-p", "--forceall", "--configfile", tmp_path / "standard.yaml", "--", *wanted)
+    done = planned("-p", "--forceall", *wanted, profile=tmp_path / "standard.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     used = re.findall(r"--dataset (\S+) .*--method (\S+) .*--weights (\S*) ?>", done.stdout)
     weights_of = {(dataset, method): Path(path).stem for dataset, method, path in used}
@@ -390,7 +414,7 @@ def test_remote_sensing_scenes_have_their_own_weights(tmp_path):
 def test_notebooks_of_remote_sensing_scenes_are_told_their_weights():
     """With other ones they would compute the rows anew."""
     wanted = [f"runs/standard/notebooks/{name}.ipynb" for name in ("03_close_range", "04_remote_sensing", "05_real_noise", "12_report")]
-    done = command("./run_all.sh", "--profile", "standard", "-n", "-p", "--forceall", *wanted)
+    done = planned("-p", "--forceall", *wanted, profile="config/standard.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.findall(r"notebooks/(\d\d)_\w+\.ipynb --parameters '(\{.*\})' >", done.stdout)
     told = {number: json.loads(values) for number, values in found}
@@ -418,7 +442,7 @@ def test_missing_data_is_one_clear_line(copy):
 
 def test_the_numbers_of_a_section_are_numbers_on_the_command_line_too():
     target = "runs/quick/notebooks/02_train.ipynb"
-    done = command("./run_all.sh", "-n", "-p", target, "--forcerun", "train", "--config", "train={minutes: 0.5, preset: small}")
+    done = planned("-p", target, "--forcerun", "train", "--config", "train={minutes: 0.5, preset: small}")
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(re.search(r"--parameters '(\{.*?\})' >", next(line for line in done.stdout.splitlines() if "02_train.ipynb --parameters" in line)).group(1))
     assert (told["minutes"], told["preset"]) == (0.5, "small")
@@ -426,9 +450,9 @@ def test_the_numbers_of_a_section_are_numbers_on_the_command_line_too():
 
 @pytest.mark.parametrize("crop, given", [("null", set()), ("40", {"40"})])
 def test_scenes_are_taken_whole_or_their_centre(crop, given):
-    planned = command("./run_all.sh", "-n", "-p", "--config", f"crop={crop}")
-    assert planned.returncode == 0 and "decsc_core.study.evaluate" in planned.stdout
-    assert set(re.findall(r"--crop (\S+)", planned.stdout)) == given
+    done = planned("-p", "--config", f"crop={crop}")
+    assert done.returncode == 0 and "decsc_core.study.evaluate" in done.stdout
+    assert set(re.findall(r"--crop (\S+)", done.stdout)) == given
 
 
 @pytest.mark.parametrize(
@@ -467,9 +491,14 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
     ],
 )
 def test_a_wrong_profile_is_one_line(changed, message):
-    done = command("./run_all.sh", "-n", "--config", changed)
+    done = planned("--config", changed)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_run_all_tells_of_a_wrong_profile():
+    done = command("./run_all.sh", "-n", "--config", "datset=cave")
+    assert done.returncode == 1 and "'datset' is not a key of the profile" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

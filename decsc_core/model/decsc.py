@@ -344,7 +344,7 @@ class DECSC(nn.Module):
             If the number of bands or the type of the numbers is not the network's, or there is nothing to denoise; if a shift is
             not one of the stride.
         FloatingPointError
-            If the image, or what the weights make of it, is not finite.
+            If the first codes, which an image that is not finite spoils, are not finite; not with ``gradient="unrolled"``.
         """
         output = self.without_misfit(noisy, shifts, max_iter, probe)
         return output._replace(image=self.with_misfit(output.image, noisy))

@@ -8,6 +8,7 @@ of DECSC with the other prior.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -166,7 +167,7 @@ def state(
 
 def _progress(log: list[dict]) -> dict:
     """What a log tells of a run that is not finished."""
-    scores = {line["step"]: line["validation_psnr"] for line in log if "validation_psnr" in line}
+    scores = {line["step"]: line["validation_psnr"] for line in log if math.isfinite(line.get("validation_psnr", math.nan))}
     best = max(scores, key=scores.get, default=None)
     return {
         "patches": log[-1]["patches"] if log else 0,

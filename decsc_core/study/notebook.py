@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
+from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 
 
@@ -37,12 +38,15 @@ def run(notebook: Path | str, output: Path | str, parameters: dict) -> Path:
     Raises
     ------
     NotebookError
-        If there is no such notebook, it does not declare a parameter, or one of its cells failed.
+        If there is no such notebook or it is damaged, it does not declare a parameter, or one of its cells failed.
     """
     notebook, output = Path(notebook).resolve(), Path(output).resolve()
     if not notebook.is_file():
         raise NotebookError(f"{notebook}: no such notebook")
-    declared = papermill.inspect_notebook(str(notebook))
+    try:
+        declared = papermill.inspect_notebook(str(notebook))
+    except NotJSONError:
+        raise NotebookError(f"{notebook}: is damaged, no JSON; take it from the repository again") from None
     unknown = [name for name in parameters if name not in declared]
     if unknown:
         there = ", ".join(declared) or "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import pandas as pd
@@ -81,9 +81,9 @@ _LATEX = {
 }
 
 
-def case_table(rows: pd.DataFrame, metrics: Sequence[str] = ("psnr", "ssim", "sam")) -> pd.DataFrame:
+def case_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over the scenes, laid out as Table II: a row a `case` and `index` (metric), a column a method (as printed)."""
-    means = rows.groupby(["case", "method"], sort=False)[list(metrics)].mean().rename_axis(columns="index")
+    means = rows.groupby(["case", "method"], sort=False)[["psnr", "ssim", "sam"]].mean().rename_axis(columns="index")
     wide = means.stack().unstack("method", sort=False).rename(columns=label)
     return wide.rename_axis(columns=None).reset_index()
 
@@ -161,5 +161,5 @@ def _cell(value: object) -> str:
     if pd.isna(value):
         return "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:#.4g}".rstrip(".")
+        return f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:#.4g}".rstrip(".")
     return str(value)

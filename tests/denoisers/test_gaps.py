@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -25,9 +28,20 @@ def noisy(clean) -> np.ndarray:
     return clean + (30 / 255 * np.random.default_rng(0).standard_normal(clean.shape)).astype(np.float32)
 
 
+def quick(name: str):
+    """A method; of DECSC's shifted copies a single one."""
+    return make(name, **({"shifts": 1} if name == "decsc" else {}))
+
+
+@pytest.fixture(scope="module")
+def alone(clean, noisy) -> Callable[[str], float]:
+    """The MPSNR of a method where there are data, if there is nothing else."""
+    return cache(lambda name: metrics.mpsnr(clean[:KEPT], quick(name)(noisy[:KEPT]).cube))
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("declared", [True, False])
-def test_an_area_without_data_does_not_spoil_the_rest(name, declared, clean, noisy):
+def test_an_area_without_data_does_not_spoil_the_rest(name, declared, clean, noisy, alone):
     cube = noisy.copy()
     if declared:
         missing = np.zeros(cube.shape, bool)
@@ -35,11 +49,9 @@ def test_an_area_without_data_does_not_spoil_the_rest(name, declared, clean, noi
         cube = Scene.from_physical(cube, "gap", missing=missing).cube
     else:
         cube[KEPT:] = 0.5  # as good as declared
-    method = make(name)
-    alone = metrics.mpsnr(clean[:KEPT], method(noisy[:KEPT]).cube)
-    assert alone > metrics.mpsnr(clean, noisy) + 3
-    found = method(cube).cube
-    assert metrics.mpsnr(clean[:KEPT], found[:KEPT]) > alone - 0.6
+    assert alone(name) > metrics.mpsnr(clean, noisy) + 3
+    found = quick(name)(cube).cube
+    assert metrics.mpsnr(clean[:KEPT], found[:KEPT]) > alone(name) - 0.6
     if not declared:
         np.testing.assert_array_equal(found[KEPT:], cube[KEPT:])
 
@@ -78,7 +90,7 @@ def test_an_edge_of_one_colour_is_no_border():
 def test_the_spread_of_an_area_without_data_is_0(noisy):
     cube = noisy.copy()
     cube[:9] = cube[:, :, 4] = 0
-    found = make("decsc", spread=True)(cube)
+    found = make("decsc", spread=True, shifts=4)(cube)
     assert not found.spread[:9].any() and not found.spread[:, :, 4].any() and (np.delete(found.spread[9:], 4, axis=2) > 0).all()
 
 
@@ -93,7 +105,7 @@ def test_bands_without_data_do_not_spoil_the_others(name, declared, clean, noisy
         cube = Scene.from_physical(cube, "gap", missing=missing).cube
     else:
         cube[:, :, dead] = 0
-    method = make(name)
+    method = quick(name)
     found = method(cube).cube
     np.testing.assert_array_equal(found[:, :, alive], method(np.ascontiguousarray(cube[:, :, alive])).cube)
     np.testing.assert_array_equal(found[:, :, dead], cube[:, :, dead])

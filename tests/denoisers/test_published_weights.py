@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_the_campaign_says_how_the_weights_were_trained(path, tmp_path):
         assert campaign.difference(run, story) == ""
 
 
+@cache
+def pair(name: str, case: str) -> tuple[np.ndarray, np.ndarray]:
+    """The centre of a test scene, clean and noisy."""
+    scene = load_scene("cave", name)
+    return centre(scene.cube, 40), centre(noisy_cube(scene, case, 0), 40)
+
+
 @pytest.mark.parametrize("path", [*NAMED, *COMPARED], ids=lambda path: path.stem)
 def test_published_weights_beat_the_noisy_cube_on_test_scenes(path, shared, monkeypatch):
     monkeypatch.setenv("DECSC_DATA", str(shared / "data"))
@@ -64,8 +72,7 @@ def test_published_weights_beat_the_noisy_cube_on_test_scenes(path, shared, monk
     denoise = make(method, weights=path, **({"shifts": 1} if method in PRIORS else {}))
     gains = []
     for name, case in zip(scene_names("cave", "test"), itertools.cycle(cases_of(training))):
-        scene = load_scene("cave", name)
-        clean, noisy = centre(scene.cube, 64), centre(noisy_cube(scene, case, 0), 64)
+        clean, noisy = pair(name, case)
         gains.append(mpsnr(clean, denoise(noisy).cube) - mpsnr(clean, noisy))
     assert np.mean(gains) > 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -169,6 +170,14 @@ def test_published_weights_count_before_those_here_and_those_of_another_training
     assert campaign.state(runs, folder, {"first": shelf})[["sha256", "patches"]].values.tolist() == [[published[:12], 5]]
     assert campaign.state(runs, folder, {"first": other})["sha256"].tolist() == [here.sha256[:12]]
     assert campaign.state(runs, tmp_path / "none", {"first": other})["state"].tolist() == ["not begun"]
+
+
+def test_the_best_step_is_that_of_a_score_that_is_a_number(file, tmp_path):
+    (tmp_path / "first").mkdir()
+    lines = [{"step": step, "patches": step, "seconds": step, "validation_psnr": score} for step, score in enumerate((math.nan, 30.0, 29.0), start=1)]
+    (tmp_path / "first/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = campaign.state(campaign.read(file, tmp_path), tmp_path).iloc[0]
+    assert (row["validation"], row["best_step"], row["state"]) == (30.0, 2, "under way")
 
 
 def test_weights_do_not_tell_of_a_run_that_is_described_otherwise_by_now(file, tmp_path):
