@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: where several processes test side by side, they end at about the same time."""
     order = {name: place for place, name in enumerate(("test_runs.py", "test_workflow.py", "test_llrt.py"))}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws without a generator of its own is the same in every run and order."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
