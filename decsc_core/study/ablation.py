@@ -76,14 +76,14 @@ def scores(
     ValueError
         If a weights file does not tell of the training that its run describes.
     """
-    parts = []
+    parts, seen = [], {}
     for name in names:
         path = trained.get(name) or train(runs[name], Path(folder) / name, resume=True)
         loaded = weights.load(path)
         if wrong := campaign.difference(runs[name], loaded.story):
             raise ValueError(f"{path}: not the weights of the campaign's run {name!r}: {wrong}")
         rows = score_rows(
-            profile, dataset, case, loaded.method, seed=seed, folder=Path(folder) / name, crop=crop, weights=path
+            profile, dataset, case, loaded.method, seed=seed, folder=Path(folder) / name, crop=crop, weights=path, seen=seen
         )
         rows.insert(0, "run", name)
         rows.insert(1, "train_seed", runs[name].seed)

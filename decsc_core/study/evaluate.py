@@ -96,6 +96,7 @@ def score_rows(
     crop: int | None = None,
     weights: Path | str | None = None,
     shifts: int | None = None,
+    seen: dict[str, tuple[str, int]] | None = None,
 ) -> pd.DataFrame:
     """The rows of one method, computed, or read from `folder` if they are there and were computed from the same.
 
@@ -119,6 +120,8 @@ def score_rows(
         Take only the centre of each scene, at most this many pixels a side; where there are scores, no less than their windows.
     weights, shifts
         See `registry.make`.
+    seen : dict, optional
+        SHA-256 and number of bands of scenes that calls with the same data set and crop have read; those of this one are added.
 
     Returns
     -------
@@ -137,7 +140,11 @@ def score_rows(
         raise ValueError(f"crop={crop} is too small: give at least {least} pixel{'s' * (least > 1)}, or leave it out for whole scenes")
     names = tuple(scenes or scene_names(dataset, "test"))
     read = lru_cache(1)(partial(evaluated_scene, dataset, crop=crop))  # keeps one, for scenes are large
-    denoiser = _denoiser(method, weights, shifts, read(names[0]).cube.shape[2])
+    seen = {} if seen is None else seen
+    for name in names:
+        if name not in seen:
+            seen[name] = read(name).sha256(), read(name).cube.shape[2]
+    denoiser = _denoiser(method, weights, shifts, seen[names[0]][1])
     learned = getattr(denoiser, "weights", None)
     inputs = {
         "profile": profile,
@@ -148,7 +155,7 @@ def score_rows(
         "crop": crop,
         "shifts": shifts,
         "weights": learned.sha256 if learned else "",
-        "scenes": {name: read(name).sha256() for name in names},
+        "scenes": {name: seen[name][0] for name in names},
     }
     files = _Files(folder, dataset, case, method)
     if files.hold(inputs):

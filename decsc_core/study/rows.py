@@ -25,10 +25,11 @@ def gather(
     weights : mapping, optional
         The weights file of a method; one that is not named uses those that come with the package.
     """
+    seen = {}
     parts = [
         score_rows(
             profile, dataset, case, method, seed=seed, folder=folder, crop=crop, scenes=scenes,
-            weights=(weights or {}).get(method),
+            weights=(weights or {}).get(method), seen=seen,
         )
         for case in cases
         for method in methods

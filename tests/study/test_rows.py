@@ -29,6 +29,14 @@ def test_rows_come_case_by_case_and_method_by_method(rows):
     assert list(rows["scene"]) == ["north", "south"] * 4
 
 
+def test_each_scene_is_read_once_where_all_rows_are_there(rows, tmp_path, monkeypatch):
+    read, load = [], evaluate.load_scene
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: read.append(name) or load(dataset, name))
+    again = gather("quick", "photos", ["corr", "gauss-95"], ["noisy", "tv"], seed=2, folder=tmp_path, scenes=["north", "south"], crop=16)
+    pd.testing.assert_frame_equal(again, rows)
+    assert read == ["north", "south"]
+
+
 def test_estimates_are_those_of_the_first_scene_as_it_was_evaluated(rows, tmp_path):
     scene, cubes, notes = estimates(rows[rows["case"] == "gauss-95"], tmp_path)
     assert scene.name == "north" and scene.cube.shape == (16, 16, 31)
