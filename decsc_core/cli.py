@@ -18,7 +18,7 @@ import typer
 from decsc_core import __version__, noise as noises
 from decsc_core.bands import blank, single_valued
 from decsc_core.console import (
-    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
+    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, files_of, json_text, json_tree,
     say, telling, write_json,
 )
 from decsc_core.denoisers.registry import METHODS, make
@@ -114,7 +114,7 @@ def denoise(
 
     written = check_scene_target(out, source)
     if record is not None:
-        check_file_target(record, source, *written, *([weights] if weights else []))
+        check_file_target(record, *files_of(source), *written, *([weights] if weights else []))
     if device == "cuda":
         from decsc_core.denoisers.device import pick_device
 
@@ -324,7 +324,8 @@ def train(
     with blaming("--dataset"):
         bands, needed = _bands(dataset), getattr(config.model, "bands", None)
     if start is None and needed:
-        config = replace(config, model=replace(config.model, bands=bands))
+        with blaming("--dataset"):
+            config = replace(config, model=replace(config.model, bands=bands))
     elif needed and bands < needed:
         raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; leave --start out, or give it weights for as few")
     with blaming(str(out), dataset):

@@ -644,6 +644,12 @@ MISTAKES = {
     "record is the output's header": (
         ("denoise", "good.npy", "o.img", "--record", "o.hdr"), ["o.hdr: is the same file as o.hdr"],
     ),
+    "record is the input's data": (
+        ("denoise", "cut.hdr", "out.npy", "--record", "cut.img"), ["cut.img: is the same file as cut.img"],
+    ),
+    "record is the input's header": (
+        ("denoise", "cut.img", "out.npy", "--record", "cut.hdr"), ["cut.hdr: is the same file as cut.hdr"],
+    ),
     "record is the weights": (
         (*DENOISE, "--weights", "bare.safetensors", "--record", "bare.safetensors"), ["bare.safetensors: is"],
     ),
@@ -823,6 +829,10 @@ def test_a_network_is_trained_and_tuned_on_ones_own_scenes(decsc, tmp_path, monk
         write(Scene(clean_cube(48, 56, 20), "x"), tmp_path / "few" / "own" / split / f"{split}.mat")
     code, _, err = decsc(*TRAIN, "--steps", 1, "--dataset", "own", "--out", "few-run", "--start", "run/weights.safetensors")
     assert code == 2 and "--start: run/weights.safetensors holds a network for 31 bands, scenes of own have 20; leave --start out" in err
+    for split in ("train", "validation"):
+        write(Scene(clean_cube(48, 56, 2), "x"), tmp_path / "few" / "own" / split / f"{split}.mat")
+    code, _, err = decsc(*TRAIN, "--steps", 1, "--dataset", "own", "--out", "few-run")
+    assert code == 2 and err.endswith("--dataset: bands=2; the 3-D atoms need at least 3\n") and err.count("\n") == 1
     assert not (tmp_path / "few-run").exists()
     monkeypatch.setenv("DECSC_DATA", str(tmp_path))
     assert {split: list(scenes) for split, scenes in story["data"].items()} == {"train": ["a", "b"], "validation": ["c"]}

@@ -41,7 +41,8 @@ def read_npz(path: Path) -> Scene:
     with _of_numbers(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "cube" not in archive:
             raise SceneError(f"{path}: there is no array 'cube' among {sorted(archive.files)}; name the cube 'cube'")
-        fields = {key: archive[key] for key in archive.files}
+        known = {"cube", "scale", "offset", "name", "nodata", "wavelengths_nm"}
+        fields = {key: archive[key] for key in archive.files if key in known or key.lower() in WAVELENGTH_NAMES}
     cube = fields["cube"]
     for key in ("scale", "offset"):
         if np.size(fields.get(key, 0.0)) != 1:

@@ -27,11 +27,14 @@ def read_geotiff(path: Path) -> Scene:
     An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of four bands of bytes for one,
     whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags, in letters of any case: `wavelength` with
     `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those that cannot
-    be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one band, the pages are the bands.
+    be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one band, the pages are the bands; of pages of
+    several bands the first is read, with a warning.
     """
     with opened(path) as dataset:
         if dataset.count == 1 and dataset.subdatasets:
             return _read_pages(path, len(dataset.subdatasets))
+        if dataset.subdatasets:
+            warnings.warn(f"{path}: has {len(dataset.subdatasets)} pages, the first of {dataset.count} bands; only that one is read", stacklevel=2)
         alpha = [band for band, meaning in zip(dataset.indexes, dataset.colorinterp) if meaning == ColorInterp.alpha]
         masks = [dataset.read(band) for band in alpha]  # GDAL's own mask has it only of bytes and 16 bits without a sign
         if dataset.count == 4 and set(dataset.dtypes) == {"uint8"} and any(np.unique(mask).size > 2 for mask in masks):

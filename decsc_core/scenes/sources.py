@@ -101,9 +101,11 @@ def own(path: Path, name: str) -> Scene:
     Raises
     ------
     SceneError
-        If values are declared as no data, for those are no clean reference.
+        If values are declared as no data or bands as bad, for those are no clean reference.
     """
     scene = files.read(path)
+    if bad := scene.metadata.get("bad_bands"):
+        raise SceneError(f"{path}: {len(bad)} band{'s are' if len(bad) > 1 else ' is'} marked as bad; write the scene without, for it is no clean reference")
     if (missing := scene.missing()) is not None:
         raise SceneError(f"{path}: {missing.sum()} values have no data; keep only pixels and bands that are complete")
     return scene

@@ -241,6 +241,10 @@ def test_own_scenes_with_one_name_or_without_data_are_refused(folder):
     np.savez(folder / "own/train/a.npz", cube=holes, nodata=holes[..., 0] > 0.5)
     with pytest.raises(SceneError, match=r"own/train/a.npz: \d+ values have no data; keep only pixels and bands that are complete"):
         load_scene("own", "a")
+    marked = Scene.from_physical(holes, "b", bad=np.arange(5) == 2)
+    write(marked, folder / "own/train/b.hdr")
+    with pytest.raises(SceneError, match=r"own/train/b.hdr: 1 band is marked as bad; write the scene without, for it is no clean reference"):
+        load_scene("own", "b")
     np.save(folder / "own/test/a.npy", holes)
     for ask in (lambda: scene_names("own", "train"), lambda: load_scene("own", "a")):
         with pytest.raises(SceneError, match=r"own/test/a.npy: .*own/train/a.npz has the same name; give each scene a name of its own"):

@@ -562,6 +562,16 @@ def test_the_pages_of_a_tiff_are_its_bands(tmp_path, rng):
             read(tmp_path / "other.tif")
 
 
+def test_of_pages_of_several_bands_the_first_is_read_and_that_is_told(tmp_path, numbers):
+    for page in range(2):
+        with rasterio.open(tmp_path / "two.tif", "w", driver="GTiff", height=6, width=5, count=4, dtype="float32", transform=rasterio.Affine(*TRANSFORM),
+                           **({"APPEND_SUBDATASET": "YES"} if page else {})) as dataset:
+            dataset.write(numbers.transpose(2, 0, 1) + page)
+    with pytest.warns(UserWarning, match=r"two\.tif: has 2 pages, the first of 4 bands; only that one is read"):
+        scene = read(tmp_path / "two.tif")
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+
+
 def test_bands_that_envi_marks_as_bad_are_kept_out_of_the_cube(tmp_path, numbers):
     """Band 3 of the header's list is bad; whatever it holds, the others are scaled as without it."""
     junk = numbers.copy()
@@ -732,6 +742,11 @@ def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, num
     scipy.io.savemat(tmp_path / "c.mat", {"flat": numbers[:, :, 0], "text": "hello"})
     with pytest.raises(SceneError, match=r"c\.mat: no numeric .* three dimensions \(numeric ones: flat 6x5\)"):
         read(tmp_path / "c.mat")
+
+
+def test_other_things_in_an_npz_do_not_matter(tmp_path, numbers):
+    np.savez(tmp_path / "a.npz", cube=numbers, meta={"sensor": "x"})
+    np.testing.assert_allclose(read(tmp_path / "a.npz").physical(), numbers, atol=2e-3)
 
 
 def test_npy_and_npz_round_trip(tmp_path, numbers):
