@@ -79,11 +79,15 @@ def _open_v73(path: Path) -> tuple[dict[str, tuple[int, ...]], Any]:
     def reverses(item: h5py.Dataset) -> bool:
         return "MATLAB_class" in item.attrs
 
+    def numeric(item: h5py.Dataset) -> bool:
+        kind = item.attrs.get("MATLAB_class", "double")  # of MATLAB's logical and char variables the data are integers, too
+        return (kind.decode() if isinstance(kind, bytes) else kind) in NUMERIC
+
     with h5py.File(path) as file:
         shapes = {
             name: item.shape[::-1] if reverses(item) else item.shape
             for name, item in file.items()
-            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and numeric(item)
         }
 
     def load(name: str) -> np.ndarray:

@@ -647,6 +647,22 @@ def test_envi_and_geotiff_exchange_what_both_can_carry(tmp_path, numbers):
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
+def test_logical_and_char_variables_of_a_mat_file_are_no_numbers(tmp_path, numbers, version):
+    mask, path = numbers > numbers.mean(), tmp_path / "in.mat"
+    if version == "5":
+        scipy.io.savemat(path, {"scene": numbers, "mask": mask, "wavelength": "nano"})
+    else:
+        with h5py.File(path, "w") as file:
+            for name, data, kind in (("scene", numbers.transpose(), "int16"), ("mask", mask.transpose().astype(np.uint8), "logical"),
+                                     ("wavelength", np.array([[110], [97], [110], [111]], np.uint16), "char")):
+                file[name] = data
+                file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    scene = read(path)
+    assert scene.metadata["variable"] == "scene" and scene.wavelengths is None
+    np.testing.assert_allclose(scene.physical(), numbers, atol=2e-3)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
 def test_mat_keeps_axes_names_and_version(tmp_path, numbers, version):
     path = tmp_path / "in.mat"
     if version == "5":
