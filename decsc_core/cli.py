@@ -18,7 +18,7 @@ import typer
 from decsc_core import __version__, noise as noises
 from decsc_core.bands import blank, single_valued
 from decsc_core.console import (
-    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, files_of, json_text, json_tree,
+    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
     say, telling, write_json,
 )
 from decsc_core.denoisers.registry import METHODS, make
@@ -111,10 +111,11 @@ def denoise(
     0.1 and 99.9 percentiles and written back in their own units.
     """
     from decsc_core.scenes import read, write
+    from decsc_core.scenes.files import files_of
 
     written = check_scene_target(out, source)
     if record is not None:
-        check_file_target(record, *files_of(source), *written, *([weights] if weights else []))
+        check_file_target(record, source, *files_of(source), *written, *([weights] if weights else []))
     if device == "cuda":
         from decsc_core.denoisers.device import pick_device
 
@@ -323,10 +324,9 @@ def train(
             config = replace(config, model=_network(start, method.value), start=str(start))
     with blaming("--dataset"):
         bands, needed = _bands(dataset), getattr(config.model, "bands", None)
-    if start is None and needed:
-        with blaming("--dataset"):
+        if start is None and needed:
             config = replace(config, model=replace(config.model, bands=bands))
-    elif needed and bands < needed:
+    if start is not None and needed and bands < needed:
         raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; leave --start out, or give it weights for as few")
     with blaming(str(out), dataset):
         path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())

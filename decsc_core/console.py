@@ -141,17 +141,6 @@ def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
     return data, header
 
 
-def files_of(source: Path) -> list[Path]:
-    """The files that a scene is read from: of an ENVI image header and data, of a folder all that is in it."""
-    from decsc_core.scenes.envi import data_files, headers
-
-    if source.is_dir():
-        return [source, *source.iterdir()]
-    if source.suffix.lower() == ".hdr" and source.is_file():
-        return [source, *data_files(source)]
-    return [source, *filter(Path.is_file, headers(source))]
-
-
 def check_file_target(path: Path, *others: Path) -> None:
     """Refuse a path to which no file can be written, or which is one of `others`."""
     with blaming(str(path)):

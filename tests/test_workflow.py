@@ -45,10 +45,9 @@ def planned(*words, profile: Path | str = "config/quick.yaml") -> subprocess.Com
     out, err = StringIO(), StringIO()
     with chdir(ROOT), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         snakemake.cli.main(["-n", *words, "--cores", "1", "--configfile", str(profile)])
-    code = ended.value.code
-    if isinstance(code, str):
-        code = err.write(f"{code}\n") and 1
-    return subprocess.CompletedProcess(words, code or 0, out.getvalue(), err.getvalue())
+    code = ended.value.code  # a number, or what is said before ending with 1
+    said = f"{code}\n" if isinstance(code, str) else ""
+    return subprocess.CompletedProcess(words, 1 if said else int(code or 0), out.getvalue(), err.getvalue() + said)
 
 
 def source(notebook: Path, kind: str = "code") -> list:

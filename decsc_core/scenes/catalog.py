@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import photos, sources
 from .checksums import SHA256
-from .envi import data_files
+from .files import files_of
 from .scene import Scene, SceneError
 
 
@@ -296,9 +296,8 @@ def _entry(dataset: str) -> Dataset:
 
 def _fingerprint(path: Path) -> str:
     """Eight hexadecimal digits for a file, with the data files of a header, or for the files in a folder."""
-    inside = sorted(path.iterdir()) if path.is_dir() else [path, *(data_files(path) if path.suffix.lower() == ".hdr" else [])]
     total = 0
-    for part in filter(Path.is_file, inside):
+    for part in files_of(path):
         with part.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             for start in (0, max(0, size - ENDS)):

@@ -84,6 +84,17 @@ def read(path: str | Path) -> Scene:
         ) from error
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that a scene is read from: of an ENVI image header and data, of a folder all that are in it; none that is not there."""
+    if path.is_dir():
+        found = sorted(path.iterdir())
+    elif path.suffix.lower() == ".hdr" and path.is_file():
+        found = [path, *envi.data_files(path)]
+    else:
+        found = [path, *envi.headers(path)]
+    return list(filter(Path.is_file, found))
+
+
 def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
