@@ -13,6 +13,15 @@ RUN = 9
 """So many pixels in a row along the edge of an image, of one value in all bands, are a border."""
 
 
+def without_image(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True for bands (B,) of (H, W, B) that are `single_valued`, and for pixels (H, W) that are `blank`; neither counts for the other."""
+    bands = single_valued(cube)
+    pixels = blank(cube if not bands.any() else cube[:, :, ~bands])
+    if pixels.any():
+        bands |= single_valued(cube[~pixels][None])
+    return bands, pixels
+
+
 def single_valued(cube: np.ndarray) -> np.ndarray:
     """True for bands (B,) of (H, W, B) that have one value in all pixels, as dead ones have; nowhere if all bands do."""
     single = (cube == cube[:1, :1]).all(axis=(0, 1))

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from decsc_core import __version__, noise as noises
-from decsc_core.bands import blank, single_valued
+from decsc_core.bands import single_valued, without_image
 from decsc_core.console import (
     OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
     say, telling, write_json,
@@ -148,12 +148,12 @@ def _tell_scene(source: Path, scene: Scene) -> None:
     height, width, bands = scene.cube.shape
     missing = scene.missing()
     lacking = "" if missing is None else f", {missing.sum()} values without data"
-    single = single_valued(scene.cube)
+    single, empty = without_image(scene.cube)
     bad = scene.metadata.get("bad_bands", {})
     marked = f"; marked as bad, left as they are: {_numbers(bad)}" if bad else ""
     others = [band for band in np.flatnonzero(single) if band not in bad]
     dead = f"; of a single value, left as they are: {_numbers(others)}" if others else ""
-    areas = np.count_nonzero(blank(scene.cube[:, :, ~single]))
+    areas = np.count_nonzero(empty)
     alike = f"; {areas} pixels in areas of one spectrum, left as they are" if areas else ""
     say(f"{source}: {height} x {width} pixels, {bands} bands{lacking}{marked}{dead}{alike}")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import blank, single_valued, stand_in
+from decsc_core.bands import stand_in, without_image
 from decsc_core.checks import real_numbers
 
 ENORMOUS = 1e12
@@ -106,9 +106,9 @@ class Denoiser(ABC):
             If the method returned a cube of another shape or with values that are not finite.
         """
         cube = check_cube(noisy)
-        image = ~single_valued(cube)
+        dead, empty = without_image(cube)
+        image = ~dead
         seen = cube if image.all() else np.ascontiguousarray(cube[:, :, image])
-        empty = blank(seen)
         if empty.any():
             seen = seen[stand_in(empty)]
         _warn_of_units(seen)

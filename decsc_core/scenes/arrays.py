@@ -126,10 +126,7 @@ def values_or_nan(scene: Scene) -> np.ndarray:
 
 def cave_images(folder: Path) -> list[Path]:
     """The 31 band images `<scene>_01.png` to `_31.png` in a folder or in the one folder inside it."""
-    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    found = {place: images for place in inside if (images := _band_images(place))}
-    if images := _band_images(folder):
-        found = {folder: images}
+    found = band_folders(folder)
     if not found:
         raise SceneError(f"{folder}: no band images found; a CAVE folder has *_01.png to *_31.png")
     if len(found) > 1:
@@ -140,6 +137,12 @@ def cave_images(folder: Path) -> list[Path]:
     if numbers != list(range(1, len(CAVE_WAVELENGTHS) + 1)):
         raise SceneError(f"{place}: band images {numbers} found; a CAVE folder has *_01.png to *_31.png")
     return images
+
+
+def band_folders(folder: Path) -> dict[Path, list[Path]]:
+    """The images of a folder that `_band_images` finds, or, if there are none, of each folder in it that has some."""
+    places = [folder] if _band_images(folder) else sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    return {place: images for place in places if (images := _band_images(place))}
 
 
 def _band_images(folder: Path) -> list[Path]:

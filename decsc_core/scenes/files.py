@@ -87,7 +87,7 @@ def read(path: str | Path) -> Scene:
 def files_of(path: Path) -> list[Path]:
     """The files that a scene is read from: of an ENVI image header and data, of a folder all that are in it; none that is not there."""
     if path.is_dir():
-        found = sorted(path.iterdir())
+        found = sorted(path.rglob("*"))
     elif path.suffix.lower() == ".hdr" and path.is_file():
         found = [path, *envi.data_files(path)]
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import blank, single_valued, stand_in
+from decsc_core.bands import stand_in, without_image
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
@@ -16,6 +16,8 @@ REFLECTANCE_SPAN = 0.25
 """... if their 0.1 and 99.9 percentiles are at least this far apart."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
+NO_DATA = (-999, -9999, -32767, -32768)
+"""Nor is one of these, however rare, where all others are less than half as low."""
 SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
 """Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data. So is 255, of integers."""
 LARGEST = 1e3
@@ -110,9 +112,12 @@ class Scene:
         ------
         SceneError
             If values that are not declared missing are NaN, infinite, beyond float32 or an obvious fill value (see
-            `FILL_SHARE`, `LARGEST`), or if no value or no good band is left.
+            `FILL_SHARE`, `NO_DATA`, `LARGEST`), if a mask has another shape, or if no value or no good band is left.
         """
         data = as_cube(data, name)
+        for mask, of, shape in ((missing, "missing", data.shape), (bad, "bad", data.shape[2:])):
+            if mask is not None and np.shape(mask) != shape:
+                raise SceneError(f"{name}: the mask `{of}` is {np.shape(mask)} but must be {shape}")
         metadata = dict(fields.pop("metadata", {}))
         valid = np.isfinite(data) if missing is None else np.isfinite(data) | missing
         if not valid.all():
@@ -136,12 +141,12 @@ class Scene:
         if bad is not None and bad.any():
             metadata["bad_bands"] = {int(band): data[:, :, band].copy() for band in np.flatnonzero(bad)}
             data = np.where(bad, data.dtype.type(np.median(data[:, :, ~bad])), data)
-        alive = ~single_valued(data)
+        dead, aside = without_image(data)
+        alive = ~dead
         values = data if alive.all() else data[:, :, alive]
         _refuse_fill_value(values, name)
         low, high = float(values.min()), float(values.max())
         known = values if missing is None else values[~missing[:, :, alive]]
-        aside = blank(values)
         if aside.any():
             seen = values[~aside] if missing is None else values[~(aside[:, :, None] | missing[:, :, alive])]
             known = seen if seen.size and seen.min() < seen.max() else known
@@ -197,15 +202,16 @@ def as_cube(data: Any, name: str) -> np.ndarray:
 
 
 def _refuse_fill_value(data: np.ndarray, name: str) -> None:
-    """A SceneError if the smallest or the largest value marks what has no data, undeclared; see `FILL_SHARE`."""
+    """A SceneError if the smallest or the largest value marks what has no data, undeclared; see `FILL_SHARE`, `NO_DATA`."""
     saturated = (*SATURATED, 255) if data.dtype.kind != "f" else SATURATED
-    for fill in (data.min(), data.max()):
+    for fill in map(float, (data.min(), data.max())):
         share = (data == fill).mean()
-        others = data[data != fill] if share >= FILL_SHARE else data[:0]
+        others = data[data != fill] if share >= FILL_SHARE or fill in NO_DATA else data[:0]
         if others.size == 0:
             continue
         low, high = float(others.min()), float(others.max())
-        if float(fill) not in saturated and high > low and max(low - float(fill), float(fill) - high) > FILL_GAP * (high - low):
+        far = share >= FILL_SHARE and fill not in saturated and high > low and max(low - fill, fill - high) > FILL_GAP * (high - low)
+        if far or (fill in NO_DATA and low > fill / 2):
             raise SceneError(
                 f"{name}: {100 * share:.2g} % of the values are {fill:g}, far from all others ({low:g} to {high:g}); {DECLARE}"
             )

@@ -17,7 +17,7 @@ import numpy as np
 import pooch
 
 from . import files
-from .arrays import CAVE_WAVELENGTHS, read_cave
+from .arrays import CAVE_WAVELENGTHS, band_folders, read_cave
 from .checksums import SHA256
 from .envi import header_beside
 from .scene import Scene, SceneError
@@ -91,7 +91,7 @@ def icvl_splits() -> dict[str, tuple[str, ...]]:
 
 
 def find_own(name: str) -> Path | None:
-    """The file of that name, less its extension, in the folder of a split; SceneError if two files share a name."""
+    """The file of that name, less its extension, or the CAVE folder of that name in the folder of a split; SceneError if two share a name."""
     return {stem: path for own in _own_files().values() for stem, path in own.items()}.get(name)
 
 
@@ -108,7 +108,7 @@ def own(path: Path, name: str) -> Scene:
         raise SceneError(f"{path}: {len(bad)} band{'s are' if len(bad) > 1 else ' is'} marked as bad; write the scene without, for it is no clean reference")
     if (missing := scene.missing()) is not None:
         raise SceneError(f"{path}: {missing.sum()} values have no data; keep only pixels and bands that are complete")
-    return scene
+    return replace(scene, name=name)
 
 
 def own_splits() -> dict[str, tuple[str, ...]]:
@@ -123,17 +123,20 @@ def own_splits() -> dict[str, tuple[str, ...]]:
 
 
 def _own_files() -> dict[str, dict[str, Path]]:
-    """The user's own image files by split and name, of ENVI images the headers; SceneError if two share a name."""
+    """The user's own image files and CAVE folders by split and name, of ENVI images the headers; SceneError if two share a name."""
     found: dict[str, dict[str, Path]] = {split: {} for split in SPLITS}
     taken: dict[str, Path] = {}
     for split, paths in found.items():
         for path in sorted((root() / "own" / split).glob("*")):
             ending = path.suffix.lower()
-            if ending not in files.EXTENSIONS or (ending != ".hdr" and header_beside(path)):
-                continue
-            if path.stem in taken:
-                raise SceneError(f"{path}: {taken[path.stem]} has the same name; give each scene a name of its own")
-            paths[path.stem] = taken[path.stem] = path
+            if path.is_dir():
+                name = path.name if band_folders(path) else None
+            else:
+                name = path.stem if ending == ".hdr" or (ending in files.EXTENSIONS and not header_beside(path)) else None
+            if name in taken:
+                raise SceneError(f"{path}: {taken[name]} has the same name; give each scene a name of its own")
+            if name is not None:
+                paths[name] = taken[name] = path
     return found
 
 

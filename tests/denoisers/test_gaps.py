@@ -94,6 +94,20 @@ def test_the_spread_of_an_area_without_data_is_0(noisy):
     assert not found.spread[:9].any() and not found.spread[:, :, 4].any() and (np.delete(found.spread[9:], 4, axis=2) > 0).all()
 
 
+@pytest.mark.parametrize("width", [1, 6])
+@pytest.mark.parametrize("as_scene", [True, False])
+def test_a_dead_band_is_seen_across_a_border_of_another_value(width, as_scene, noisy):
+    cube = noisy[:40, :40].copy()
+    cube[:, :, 4] = 0.4
+    cube[:width] = 0
+    seen = Scene.from_physical(cube, "border").cube if as_scene else cube
+    found = make("bm4d")(seen).cube
+    np.testing.assert_array_equal(found[:, :, 4], cube[:, :, 4])
+    np.testing.assert_array_equal(found[:width], cube[:width])
+    without = make("bm4d")(np.delete(cube, 4, axis=2)).cube
+    np.testing.assert_array_equal(np.delete(found, 4, axis=2), without)
+
+
 @pytest.mark.parametrize("name", ["bm4d", "ngmeet", "decsc"])
 @pytest.mark.parametrize("declared", [True, False])
 def test_bands_without_data_do_not_spoil_the_others(name, declared, clean, noisy):

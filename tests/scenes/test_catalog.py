@@ -234,6 +234,24 @@ def test_own_scenes_are_the_files_found_in_the_folder_of_each_split(folder):
         load_scene("own", "e")
 
 
+def test_own_scenes_may_be_folders_of_band_images(folder):
+    from skimage.io import imsave
+
+    rng = np.random.default_rng(0)
+    for place, parts in (("train", "beads_ms"), ("test", "clay_ms/clay_ms")):
+        bands = folder / "own" / place / parts
+        bands.mkdir(parents=True)
+        for number in range(1, 32):
+            imsave(bands / f"x_{number:02d}.png", rng.integers(0, 65536, (9, 8), dtype=np.uint16), check_contrast=False)
+    (folder / "own/train/.ipynb_checkpoints").mkdir()
+    assert scene_names("own", "train") == ("beads_ms",) and scene_names("own", "test") == ("clay_ms",)
+    scene = load_scene("own", "clay_ms")
+    assert scene.name == "clay_ms" and scene.cube.shape == (9, 8, 31)
+    before = fingerprints("own", "test")
+    (bands / "x_17.png").write_bytes((bands / "x_16.png").read_bytes())
+    assert fingerprints("own", "test") != before
+
+
 def test_own_scenes_with_one_name_or_without_data_are_refused(folder):
     for split in ("train", "test"):
         (folder / "own" / split).mkdir(parents=True)

@@ -93,6 +93,33 @@ def test_a_fill_value_that_is_not_declared_is_refused(rng, dtype, fill):
     Scene.from_physical(data, "edges", missing=data == data[0, 0, 0])
 
 
+@pytest.mark.parametrize("dtype, top, fill", [(np.int16, 9000, -9999), (np.int16, 3000, -32768), (np.float32, 1, -999)])
+def test_a_single_value_that_marks_no_data_is_refused(rng, dtype, top, fill):
+    data = (rng.random((50, 50, 8)) * top).astype(dtype)
+    data[20, 20, 7] = fill
+    with pytest.raises(SceneError, match=rf"^odd: 0.005 % of the values are {fill}, far from all others .* declare it as no-data"):
+        Scene.from_physical(data, "odd")
+    data[20, 20, 7] = -top // 3
+    Scene.from_physical(data, "negative")
+
+
+def test_such_a_value_is_data_where_others_are_as_low(rng):
+    data = rng.integers(-1500, 9000, (50, 50, 8)).astype(np.int16)
+    data[20, 20, 7] = data.min()
+    data[data < -999] = -999
+    assert Scene.from_physical(data, "dark").missing() is None
+    data[0, 0, 0] = -1500
+    assert Scene.from_physical(data, "darker").missing() is None
+
+
+def test_masks_of_another_shape_are_refused(rng):
+    data = rng.random((6, 7, 5))
+    with pytest.raises(SceneError, match=r"^x: the mask `missing` is \(6, 7\) but must be \(6, 7, 5\)"):
+        Scene.from_physical(data, "x", missing=np.zeros((6, 7), bool))
+    with pytest.raises(SceneError, match=r"^x: the mask `bad` is \(4,\) but must be \(5,\)"):
+        Scene.from_physical(data, "x", bad=np.zeros(4, bool))
+
+
 @pytest.mark.parametrize("dtype, top, saturated", [(np.uint16, 900, 4095), (np.int16, 150, 1023), (np.uint8, 60, 255), (np.float32, 0.2, 1.0)])
 def test_saturated_values_are_data(rng, dtype, top, saturated):
     data = (rng.random((20, 25, 5)) * top).astype(dtype)
