@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from itertools import count
@@ -28,7 +28,28 @@ from decsc_core.study.provenance import device
 from decsc_core.study.train import RECIPES, TrainConfig, claim, log_rows, train, unlike
 
 _FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
-_NUMBERS = {field.name for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")} | {"patches"}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_list(value: Any, is_entry: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(is_entry, value))
+
+
+_NUMBER = (_is_number, "a number; YAML writes small ones as 5.0e-4")
+_WORD = (lambda value: isinstance(value, str), "a word")
+_KINDS = {
+    **{field.name: _NUMBER for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")},
+    **dict.fromkeys(("method", "preset", "dataset", "start", "optimizer", "precision"), _WORD),
+    "patches": _NUMBER,
+    "case": (lambda value: isinstance(value, str) or _is_list(value, lambda entry: isinstance(entry, str)), "a noise case or a list of some"),
+    "schedule": (lambda value: _is_list(value, lambda entry: _is_list(entry, _is_number) and len(entry) == 2), "a list of pairs of numbers"),
+    "evaluations": (lambda value: _is_list(value, lambda entry: type(entry) is int), "a list of two whole numbers"),
+    "model": (lambda value: isinstance(value, dict), "a mapping of fields of the network's configuration"),
+}
+"""What the fields of a run must be: a test, and its words."""
 
 
 def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
@@ -211,11 +232,13 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
         raise ValueError(f"{name!r} cannot name a folder; give runs names that are words, without '/'")
     if unknown := sorted(map(str, run.keys() - _FIELDS)):
         raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_FIELDS))}")
-    if wrong := [field for field in sorted(run.keys() & _NUMBERS) if not isinstance(run[field], (int, float))]:
-        raise ValueError(f"{wrong[0]}: {run[wrong[0]]!r} is not a number; YAML writes small ones as 5.0e-4")
+    for field, value in run.items():
+        is_kind, kind = _KINDS[field]
+        if not is_kind(value):
+            raise ValueError(f"{field}: {value!r} is not {kind}")
     run = dict(run)
     method, preset = run.pop("method", None), run.pop("preset", "small")
-    if not isinstance(method, str) or method not in RECIPES:
+    if method not in RECIPES:
         raise ValueError(f"method {method!r} does not exist; choose one of {', '.join(RECIPES)}")
     if preset not in sizes(method):
         raise ValueError(f"preset {preset!r} does not exist; choose one of {', '.join(sizes(method))}")
@@ -228,16 +251,22 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
     if "start" in run:
         if run["start"] not in earlier:
             raise ValueError(f"start: no run {run['start']!r} above it")
-        model = replace(as_method(earlier[run["start"]].model, method), **changes)
+        model = as_method(earlier[run["start"]].model, method)
         if method_of(model) != method:
             raise ValueError(f"start: {run['start']} trains a network of {method_of(model)}, not of {method}")
         run["start"] = str(folder / run["start"] / "weights.safetensors")
     else:
-        model = configure(method, preset, **changes)
+        model = configure(method, preset)
+    if unknown := sorted(map(str, changes.keys() - (names := {field.name for field in fields(model)}))):
+        raise ValueError(f"model: {unknown[0]!r} is not a field of {method}; it has {', '.join(sorted(names))}")
+    try:
+        model = replace(model, **changes)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model: {error}") from None
     given = RECIPES[method][preset] | run
     if patches is not None:
         batch = given.get("batch", TrainConfig.batch)
-        if batch < 1 or patches % batch:
+        if batch < 1 or patches < 1 or patches % batch:
             raise ValueError(f"patches: {patches} is no multiple of the batch, {batch}")
         given["steps"] = patches // batch
     return TrainConfig(model, **given)
