@@ -23,7 +23,7 @@ from decsc_core.networks.catalog import SIZES, sizes
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
-from decsc_core.study.campaign import last, read
+from decsc_core.study.campaign import Once, last, read
 from decsc_core.study.evaluate import AS_IS
 from decsc_core.study.train import TrainConfig
 
@@ -40,6 +40,11 @@ NAMES = {
     "dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS], "denoiser": METHODS,
     "learned method": [name for name in METHODS if "weights" in METHODS[name].options],
 }
+for file in workflow.configfiles:  # Snakemake has read them, but takes the last of two values of one name
+    try:
+        yaml.load(Path(file).read_text(), Once)
+    except yaml.YAMLError as error:
+        sys.exit(f"{file}: not YAML ({' '.join(str(error).split())})")
 for wrong in sorted(set(config) ^ KEYS):
     what = "not a key of" if wrong in config else "missing in"
     sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
@@ -48,7 +53,7 @@ numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} 
 for key, least in numbers.items():
     if not isinstance(config[key], int) or config[key] < least:
         sys.exit(f"the profile's {key} {config[key]!r} is not a whole number of at least {least}")
-for key in ("weights", "remote", "real", "train", "complexity"):
+for key in ("remote", "real", "train", "complexity"):
     if not isinstance(config[key], dict):
         sys.exit(f"the profile's {key} {config[key]!r} is no mapping; see config/quick.yaml")
 for key in ("profile", "campaign", "comparison"):
@@ -66,7 +71,10 @@ for key in ("size", "shifts"):
         sys.exit(f"the profile's complexity.{key} {number!r} is not a whole number of at least 1")
 if not isinstance(minutes := config["train"]["minutes"], (int, float)) or not minutes > 0:
     sys.exit(f"the profile's train.minutes {minutes!r} is not a number above 0")
-for where, part in (("", config), *((f"{key}.", config[key]) for key in ("remote", "real", "complexity"))):
+PARTS = [("", config), *((f"{key}.", config[key]) for key in ("train", "remote", "real", "complexity"))]
+for where, part in PARTS:
+    if not isinstance(weights := part.get("weights", {}), dict) or not all(isinstance(file, str) and file for file in weights.values()):
+        sys.exit(f"the profile's {where}weights {weights!r} is no mapping of methods to files; see config/quick.yaml")
     for key in part.keys() & {"cases", "methods"}:
         names = part[key]
         if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
@@ -76,17 +84,18 @@ for where, part in (("", config), *((f"{key}.", config[key]) for key in ("remote
 if not isinstance(config["real"]["scenes"], dict) or len(config["real"]["scenes"]) != 2:
     sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of two scenes to their data sets; see config/quick.yaml")
 chosen = [
-    *(("dataset", part["dataset"]) for part in (config, config["train"], config["remote"])),
-    *(("dataset", name) for name in config["real"]["scenes"].values()),
-    *(("case", name) for part in (config, config["remote"]) for name in [*part["cases"], part["case"]]),
-    *(("case", name) for name in [config["train"]["case"], *({config["real"]["case"]} - {AS_IS})]),
-    *(("method", name) for part in (config, config["remote"], config["real"]) for name in part["methods"]),
-    *(("denoiser", name) for name in config["complexity"]["methods"]),
-    *(("learned method", name) for name in [config["train"]["method"], *config["weights"], *config["remote"].get("weights", {})]),
+    *((f"{where}dataset", "dataset", part["dataset"]) for where, part in PARTS[:3]),
+    *(("real.scenes", "dataset", name) for name in config["real"]["scenes"].values()),
+    *((f"{where}cases", "case", name) for where, part in (PARTS[0], PARTS[2]) for name in part["cases"]),
+    *((f"{where}case", "case", part["case"]) for where, part in PARTS[:4] if (where, part["case"]) != ("real.", AS_IS)),
+    *((f"{where}methods", "method", name) for where, part in (PARTS[0], *PARTS[2:4]) for name in part["methods"]),
+    *(("complexity.methods", "denoiser", name) for name in config["complexity"]["methods"]),
+    *((f"{where}weights", "learned method", name) for where, part in PARTS for name in part.get("weights", {})),
+    ("train.method", "learned method", config["train"]["method"]),
 ]
-for kind, name in chosen:
+for field, kind, name in chosen:
     if not isinstance(name, str) or name not in NAMES[kind]:
-        sys.exit(f"the profile's {kind} {name!r} does not exist; there are {', '.join(NAMES[kind])}")
+        sys.exit(f"the profile's {field}: there is no {kind} {name!r}; there are {', '.join(NAMES[kind])}")
 if (preset := config["train"]["preset"]) not in (there := sizes(config["train"]["method"])):
     sys.exit(f"the profile's train.preset {preset!r} does not exist; there are {', '.join(there)}")
 if config["real"]["methods"][0] != "noisy" or len(config["real"]["methods"]) < 2:
@@ -164,14 +173,15 @@ def method_files(method, dataset=config["dataset"]):
     return method_code(method) + (configured_weights(method, dataset) or shipped)
 
 
-def described(campaign):
-    """The runs of a campaign file as it describes them."""
+def described(key):
+    """The runs of the campaign file that the profile names under a key, as it describes them."""
+    campaign = config[key]
     try:
         read(campaign, f"{RUNS}/trained")
     except OSError as error:
-        sys.exit(f"the profile's campaign {campaign} cannot be read: {error.strerror}")
+        sys.exit(f"the profile's {key} {campaign} cannot be read: {error.strerror}")
     except ValueError as error:
-        sys.exit(f"the profile's campaign cannot be used: {error}")
+        sys.exit(f"the profile's {key} cannot be used: {error}")
     return yaml.safe_load(Path(campaign).read_text())
 
 
@@ -271,7 +281,7 @@ def campaign_parameters(**values):
 
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
-CAMPAIGN, COMPARISON = (described(config[key]) for key in ("campaign", "comparison"))
+CAMPAIGN, COMPARISON = (described(key) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
 COMPARED = last(read(config["comparison"], f"{RUNS}/trained"))
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:

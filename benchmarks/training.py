@@ -207,6 +207,11 @@ def main() -> None:
     if asked.quick and (asked.patches or asked.seeds):
         parser.error("--patches, --seeds: are of the trainings that --quick leaves out")
     most = min(preset(name).stride ** 2 for name in {asked.preset} | (set() if asked.quick else {"tiny"}))
+    for option, numbers in (("--shifts", asked.shifts), ("--seeds", asked.seeds or SEEDS)):
+        if len(set(numbers)) < len(numbers):
+            parser.error(f"{option} {' '.join(map(str, numbers))}: give each number once")
+    if min(asked.seeds or SEEDS) < 0:
+        parser.error(f"--seeds {min(asked.seeds)}: is below 0")
     if max(asked.shifts) > most:
         parser.error(f"--shifts {max(asked.shifts)}: there are {most} copies at most" + ("" if asked.quick else "; the tiny network is trained, too, but with --quick"))
 

@@ -114,6 +114,9 @@ def denoise(
     from decsc_core.scenes.files import files_of
 
     written = check_scene_target(out, source)
+    if weights is not None:
+        for path in written:
+            check_file_target(path, weights)
     if record is not None:
         check_file_target(record, source, *files_of(source), *written, *([weights] if weights else []))
     if device == "cuda":
@@ -131,7 +134,7 @@ def denoise(
     _tell_weights(denoiser)
     started = time.perf_counter()
     with blaming(str(source)), telling():
-        estimate = denoiser(scene.cube, progress=sys.stderr.isatty())
+        estimate = denoiser(scene.cube, progress=_shows_progress())
     seconds = time.perf_counter() - started
     _tell_convergence(estimate)
     if np.array_equal(estimate.cube, scene.cube):
@@ -141,6 +144,11 @@ def denoise(
     if record is not None:
         with blaming(str(record)):
             write_json(record, _record(scene, denoiser, estimate, seconds))
+
+
+def _shows_progress() -> bool:
+    """Whether stderr is a terminal; it is None if it was closed."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _tell_scene(source: Path, scene: Scene) -> None:
@@ -329,7 +337,7 @@ def train(
     if start is not None and needed and bands < needed:
         raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; leave --start out, or give it weights for as few")
     with blaming(str(out), dataset):
-        path = training.train(config, out, resume=resume, progress=sys.stderr.isatty())
+        path = training.train(config, out, resume=resume, progress=_shows_progress())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
         told = f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps"
@@ -355,7 +363,7 @@ def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Contex
             raise Refused(f"--run: {campaign} has no run {run!r}; it has {', '.join(runs)}")
         runs = {run: runs[run]}
     with blaming(str(out)):
-        study.carry_out(runs, out, progress=sys.stderr.isatty())
+        study.carry_out(runs, out, progress=_shows_progress())
     if os.environ.get("RANK", "0") == "0":
         with blaming(str(out)):
             state = study.state(runs, out)

@@ -231,7 +231,7 @@ def _filled(model: nn.Module, state: dict[str, torch.Tensor], source: Path | str
         if [side for side in state[name].shape if side > 1] != [side for side in tensor.shape if side > 1]:
             raise WeightsError(f"{source}: {name} is {tuple(state[name].shape)}, the network needs {tuple(tensor.shape)}")
     model.load_state_dict({name: state[name].view_as(tensor) for name, tensor in own.items()})
-    return model.eval()
+    return model.float().eval()
 
 
 def file_sha256(path: Path | str) -> str:

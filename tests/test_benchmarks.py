@@ -96,6 +96,14 @@ def test_a_table_is_written_as_json_or_markdown_only(monkeypatch, capsys):
     assert "table.txt" in refused(monkeypatch, capsys, "model_driven.py", "--out", "table.txt")
 
 
+@pytest.mark.parametrize("arguments, told", [
+    (("--seeds", "0", "0"), "--seeds 0 0: give each number once"), (("--shifts", "1", "1"), "--shifts 1 1: give each number once"),
+    (("--seeds", "-1"), "--seeds -1: is below 0"),
+])
+def test_trainings_that_could_not_be_compared_are_refused_at_once(arguments, told, monkeypatch, capsys):
+    assert told in refused(monkeypatch, capsys, "training.py", *arguments)
+
+
 # A training step
 
 TINY = ("training.py", "--preset", "tiny", "--patch", "16", "--steps", "2")

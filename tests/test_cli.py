@@ -653,6 +653,7 @@ MISTAKES = {
     "record is the weights": (
         (*DENOISE, "--weights", "bare.safetensors", "--record", "bare.safetensors"), ["bare.safetensors: is"],
     ),
+    "output is the weights": (("denoise", "good.npy", "w.bin", "--weights", "w.bin"), ["w.bin: is the same file as w.bin; choose another name"]),
     "shapes differ": (("score", "good.npy", "other.npy"), ["other.npy", "(37, 29, 5)", "(12, 12, 5)", "one shape"]),
     "too small to score": (("score", "tiny.npy", "tiny.npy"), ["tiny.npy: ", "at least 11 x 11"]),
     "no budget": (TRAIN, ["--steps, --minutes: ", "exactly one"]),
@@ -879,6 +880,12 @@ def test_script_tells_a_mistake_in_one_line_without_traceback(script, tmp_path):
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
     assert done.stderr.startswith("decsc: in.npy: cannot be read as .npy")
     assert listing(tmp_path) == {"in.npy"}
+
+
+def test_script_denoises_without_a_stderr(script, tmp_path):
+    np.save(tmp_path / "in.npy", clean_cube())
+    done = subprocess.run(["sh", "-c", f"exec {script.path} denoise in.npy out.npy --method wavelet 2>&-"], cwd=tmp_path, timeout=120)
+    assert done.returncode == 0 and listing(tmp_path) == {"in.npy", "out.npy"}
 
 
 def test_script_ends_quietly_when_its_reader_has_left(script):

@@ -467,16 +467,21 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("remote={methods: [noisy, tv, tv]}", "the profile's remote.methods ['noisy', 'tv', 'tv'] is no list of names, each once"),
         ("cases=[mixture]", "the profile's case 'gauss-95' is not one of its cases, mixture"),
         ("remote={case: corr}", "the profile's remote.case 'corr' is not one of its remote.cases, mixture"),
-        ("dataset=[photos]", "the profile's dataset ['photos'] does not exist; there are photos, cave"),
+        ("dataset=[photos]", "the profile's dataset: there is no dataset ['photos']; there are photos, cave"),
         ("campaign=3", "the profile's campaign 3 is no name; see config/quick.yaml"),
         ("profile=standard", "the profile calls itself 'standard' and would overwrite what that one made; write profile: quick"),
-        ("weights=x", "the profile's weights 'x' is no mapping; see config/quick.yaml"),
-        ("dataset=caves", "the profile's dataset 'caves' does not exist; there are photos, cave"),
-        ("methods=[noisy,bm5d]", "the profile's method 'bm5d' does not exist; there are noisy, decsc"),
-        ("weights={decs: weights/decsc-small-mixture.safetensors}", "the profile's learned method 'decs' does not exist; there are decsc, "),
-        ("complexity={methods: [noisy, bm4d]}", "the profile's denoiser 'noisy' does not exist; there are decsc, "),
+        ("weights=x", "the profile's weights 'x' is no mapping of methods to files; see config/quick.yaml"),
+        ("weights={sst: [3]}", "is no mapping of methods to files; see config/quick.yaml"),
+        ("remote={weights: []}", "the profile's remote.weights [] is no mapping of methods to files; see config/quick.yaml"),
+        ("real={case: [mixture]}", "the profile's real.case: there is no case ['mixture']; there are gauss-15, "),
+        ("train={case: gauss-5}", "the profile's train.case: there is no case 'gauss-5'; there are gauss-15, "),
+        ("comparison=config/quick.yaml", "the profile's comparison cannot be used: config/quick.yaml: expected a mapping of names to runs"),
+        ("dataset=caves", "the profile's dataset: there is no dataset 'caves'; there are photos, cave"),
+        ("methods=[noisy,bm5d]", "the profile's methods: there is no method 'bm5d'; there are noisy, decsc"),
+        ("weights={decs: weights/decsc-small-mixture.safetensors}", "the profile's weights: there is no learned method 'decs'; there are decsc, "),
+        ("complexity={methods: [noisy, bm4d]}", "the profile's complexity.methods: there is no denoiser 'noisy'; there are decsc, "),
         ("train={preset: tinny}", "the profile's train.preset 'tinny' does not exist; there are paper, small, tiny"),
-        ("train={method: tv}", "the profile's learned method 'tv' does not exist; there are decsc, "),
+        ("train={method: tv}", "the profile's train.method: there is no learned method 'tv'; there are decsc, "),
         ("complexity={size: large}", "the profile's complexity.size 'large' is not a whole number of at least 1"),
         ("complexity={shifts: 0}", "the profile's complexity.shifts 0 is not a whole number of at least 1"),
         ("train={minutes: 0}", "the profile's train.minutes 0 is not a number above 0"),
@@ -493,6 +498,13 @@ def test_a_wrong_profile_is_one_line(changed, message):
     done = planned("--config", changed)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_profile_that_says_one_thing_twice_is_refused(tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text((ROOT / "config/quick.yaml").read_text().replace("profile: quick", "profile: mine") + "\nseed: 5\n")
+    done = planned(profile=profile)
+    assert done.returncode == 1 and f"{profile}: not YAML ('seed' stands twice)" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_run_all_tells_of_a_wrong_profile():

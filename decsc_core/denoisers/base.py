@@ -158,6 +158,8 @@ def check_cube(cube: np.ndarray) -> np.ndarray:
     CubeError
         If it does not have three axes, is empty, does not hold real numbers, or holds NaN, infinite, masked or enormous values.
     """
+    if hasattr(cube, "cube"):
+        raise CubeError(f"a cube is an array, not of type {type(cube).__name__}; give its .cube")
     try:
         cube = real_numbers(cube, "the cube")
     except ValueError as error:

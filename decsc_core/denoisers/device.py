@@ -18,7 +18,7 @@ def pick_device(name: str) -> torch.device:
     try:
         torch.empty(0, device=name)
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
+    except (AssertionError, RuntimeError, TypeError) as error:
         raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try auto or cpu") from None
 
 

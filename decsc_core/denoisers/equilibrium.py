@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -65,6 +67,8 @@ class Equilibrium(Denoiser):
         self.device = pick_device(device)
         config = weights.model.config
         count = config.shifts if shifts is None else shifts
+        if not isinstance(count, Integral):
+            raise ValueError(f"shifts={count!r} must be a whole number from 1 to stride^2 = {config.stride**2}")
         self.shifts = all_shifts(config.stride) if count == config.stride**2 else spread_shifts(config.stride, count)
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be at least 1 pixel")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decsc_core import deq
+from decsc_core.checks import check_numbers
 from decsc_core.model import misfit
 from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
@@ -34,6 +35,7 @@ class SolverConfig:
     stop: str = "sample"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         deq.check_options(**asdict(self))
 
 
@@ -113,6 +115,7 @@ class DECSCConfig:
     solver: SolverConfig = field(default_factory=SolverConfig)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         choices = {
             "prior": ("swin", "vmamba"), "tie": ("released", "paper"), "detail": ("released", "paper"),
             "init": ("released", "tied", "normalized"), "thresholds": ("free", "positive"),

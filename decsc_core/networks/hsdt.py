@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.networks.initialise import CONVOLUTIONS, default_generator, reset_qrnn3d_family
 from decsc_core.networks.names import renamed
 from decsc_core.networks.padding import crop_to, pad_to_multiple, require_bands
@@ -41,6 +42,7 @@ class HSDTConfig:
     depth: int = 5
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("bands", "width", "depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.model.dictionary import ROLES, soft_threshold
 from decsc_core.model.shifts import reflect_index
 from decsc_core.networks.initialise import default_generator
@@ -61,6 +62,7 @@ class MTSNNPPConfig:
     steps: int = 9
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name, value in asdict(self).items():
             smallest = 2 if name == "patch" else 1
             if value < smallest:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 from decsc_core.networks.names import renamed
@@ -33,6 +34,7 @@ class QRNN3DConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_init(self.init)
         for name in ("width", "depth"):
             if getattr(self, name) < 1:

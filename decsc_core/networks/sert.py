@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
@@ -59,6 +60,7 @@ class SERTConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("windows", "splits"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_init(self.init)

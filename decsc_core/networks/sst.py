@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
@@ -49,6 +50,7 @@ class SSTConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_init(self.init)
         for name, value in asdict(self).items():
             if name != "init" and value < 1:

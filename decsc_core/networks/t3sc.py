@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.model.dictionary import soft_threshold
 from decsc_core.networks.initialise import default_generator, reset_like_torch
 from decsc_core.networks.names import count, renamed
@@ -54,6 +55,7 @@ class T3SCConfig:
     overlap: int = 6
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("atoms", "kernels", "ranks", "steps"):
             value = tuple(getattr(self, name))
             object.__setattr__(self, name, value)

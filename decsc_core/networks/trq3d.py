@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decsc_core.checks import check_numbers
 from decsc_core.networks.gated import GatedLayer
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
 from decsc_core.networks.names import renamed
@@ -47,6 +48,7 @@ class TRQ3DConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_init(self.init)
         for name in ("bands", "width", "depth", "heads", "window"):
             if getattr(self, name) < 1:

@@ -63,8 +63,8 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
         If the file cannot be read.
     """
     try:
-        described = yaml.load(Path(file).read_text(), _Once)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        described = yaml.load(Path(file).read_text(), Once)
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError of what looks like a date
         raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(described, dict) or not described or not all(isinstance(run, dict) for run in described.values()):
         raise ValueError(f"{file}: expected a mapping of names to runs, as name: {{method: decsc, patches: 4000}}")
@@ -77,7 +77,7 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
     return runs
 
 
-class _Once(yaml.SafeLoader):
+class Once(yaml.SafeLoader):
     """YAML in which no name stands twice; by itself YAML would take the last one."""
 
     def construct_mapping(self, node, deep=False):

@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
+from decsc_core.checks import check_numbers
 from decsc_core.model import DECSC, DECSCConfig, Output
 from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
@@ -126,6 +127,7 @@ class TrainConfig:
             raise ValueError("give the budget either as steps or as minutes")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
+        check_numbers(self)
         for name in ("steps", "batch", "patch", "validate_every"):
             if (value := getattr(self, name)) is not None and not (isinstance(value, int) and value >= 1):
                 raise ValueError(f"{name}={value} must be a whole number of at least 1")
@@ -140,8 +142,8 @@ class TrainConfig:
         if not 0 <= self.kept < 1 or (self.kept and not self.start):
             raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
-        if len(self.evaluations) != 2 or not 1 <= self.evaluations[0] <= self.evaluations[1]:
-            raise ValueError(f"evaluations={self.evaluations} must be two numbers, the smaller one, at least 1, first")
+        if len(self.evaluations) != 2 or not all(isinstance(number, int) for number in self.evaluations) or not 1 <= self.evaluations[0] <= self.evaluations[1]:
+            raise ValueError(f"evaluations={self.evaluations} must be two whole numbers, the smaller one, at least 1, first")
         if not (isinstance(self.seed, int) and 0 <= self.seed <= LARGEST_SEED):
             raise ValueError(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))

@@ -122,6 +122,7 @@ def test_the_evidence_comes_back_with_the_cube():
         (np.zeros((2, 2, 2), complex), "real numbers, not complex128"),
         (np.zeros((2, 2, 2), bool), "real numbers, not bool"),
         (np.full((2, 2, 2), "a"), "real numbers, not <U1"),
+        (Estimate(np.zeros((2, 2, 2))), "an array, not of type Estimate; give its .cube"),
         (np.full((2, 2, 2), 1e25), r"reaches 1e\+25; give it smaller units"),
         (np.ma.masked_less(np.arange(8.0).reshape(2, 2, 2), 3), "3 masked of 8 values; fill them first"),
         (torch.ones(2, 2, 2, requires_grad=True), "must be an array of real numbers"),

@@ -57,6 +57,20 @@ def check(estimate: Estimate, cube: np.ndarray) -> None:
         assert np.isfinite(entry.residuals).all()
 
 
+def test_torchs_default_type_changes_nothing(denoiser, name):
+    cube, method = noisy(16, 18, 31), denoiser(name)
+    expected = method(cube).cube
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = make(name, weights=method.weights.path if name in LEARNED else None, device="cpu")
+        if name == "mtsnmf":
+            other.iterations = method.iterations
+        found = other(cube).cube
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_it_is_what_the_registry_says(denoiser, name):
     method = denoiser(name)
     assert (method.name, method.kind) == (name, METHODS[name].kind)

@@ -130,6 +130,7 @@ def test_there_is_no_record_where_nothing_is_solved(tiny, cube) -> None:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"shifts": 0}, "between 1 and 9"), ({"shifts": 10}, "between 1 and 9"), ({"tile": 0}, "at least 1"),
+    ({"shifts": 2.5}, "shifts=2.5 must be a whole number"), ({"shifts": "3"}, "shifts='3' must be a whole number"),
     ({"device": "abacus"}, "try auto or cpu"),
 ])
 def test_bad_options_are_refused(tiny, options: dict, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Iterable
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,9 @@ from tqdm.auto import tqdm
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.classical.noise_level import noise_level
+
+LEAST_SIGMA, LARGEST_SIGMA = 1e-6, 1e6
+"""Noise levels on the 0-255 scale beyond which single precision holds no image, or no noise."""
 
 
 class ModelDriven(Denoiser):
@@ -75,13 +79,13 @@ class NoiseAware(ModelDriven):
     Raises
     ------
     ValueError
-        If `sigma` is not a finite number above 0, or the device cannot be used.
+        If `sigma` is no number from `LEAST_SIGMA` to `LARGEST_SIGMA`, or the device cannot be used.
     """
 
     def __init__(self, *, sigma: float | None = None, device: str = "auto") -> None:
         super().__init__(device=device)
-        if sigma is not None and not 0 < sigma < np.inf:
-            raise ValueError(f"sigma={sigma} must be a number above 0, on the 0-255 scale")
+        if sigma is not None and not (isinstance(sigma, Real) and LEAST_SIGMA <= sigma <= LARGEST_SIGMA):
+            raise ValueError(f"sigma={sigma} must be a number from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, on the 0-255 scale")
         self.sigma = sigma
 
     def _restore(self, noisy: Tensor, bar: tqdm) -> tuple[Tensor, list[Record] | None]:

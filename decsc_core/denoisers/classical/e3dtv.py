@@ -104,7 +104,7 @@ class E3DTV(ModelDriven):
         tau, mu = self.tau * pixels**0.5, self.mu
         inverse = 1 / (1 + squared_transfer(shape, device=noisy.device, dtype=noisy.dtype))
         generator = torch.Generator().manual_seed(self.seed)
-        clean = torch.randn(shape, generator=generator).to(noisy)
+        clean = torch.randn(shape, generator=generator, dtype=torch.float32).to(noisy)
         bases = [_basis(difference(clean, axis).reshape(pixels, bands), self.ranks[axis]) for axis in axes]
         gradients = [_project(difference(clean, axis), bases[axis]) for axis in axes]
         noise, multiplier = torch.zeros_like(noisy), torch.zeros_like(noisy)
