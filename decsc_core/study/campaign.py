@@ -27,8 +27,6 @@ from decsc_core.scenes import DATASETS
 from decsc_core.study.provenance import device
 from decsc_core.study.train import RECIPES, TrainConfig, claim, log_rows, train, unlike
 
-_FIELDS = {field.name for field in fields(TrainConfig)} | {"method", "preset", "patches"}
-
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -230,8 +228,8 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
     """One run; `earlier` are those above it."""
     if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise ValueError(f"{name!r} cannot name a folder; give runs names that are words, without '/'")
-    if unknown := sorted(map(str, run.keys() - _FIELDS)):
-        raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_FIELDS))}")
+    if unknown := sorted(map(str, run.keys() - _KINDS.keys())):
+        raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_KINDS))}")
     for field, value in run.items():
         is_kind, kind = _KINDS[field]
         if not is_kind(value):
@@ -263,6 +261,8 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
         model = replace(model, **changes)
     except (TypeError, ValueError) as error:
         raise ValueError(f"model: {error}") from None
+    if (other := method_of(model)) != method:
+        raise ValueError(f"model: that is a network of {other}, not of {method}; give it as the method")
     given = RECIPES[method][preset] | run
     if patches is not None:
         batch = given.get("batch", TrainConfig.batch)

@@ -359,6 +359,7 @@ def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
     ("a: {method: decsc, steps: 3, model: {ridge: some}}", "a: model: ridge='some' must be a number"),
     ("a: {method: decsc, steps: 3, model: {solver: {memory: 2.5}}}", "a: model: memory=2.5 must be a whole number"),
     ("a: {method: trq3d, steps: 3, model: {heads: true}}", "a: model: heads=True must be a whole number"),
+    ("a: {method: decsc, steps: 3, model: {prior: vmamba}}", "a: model: that is a network of decsc-mamba, not of decsc; give it as the method"),
     ("a: {method: sst, steps: 3, model: {heads: 0}}", "a: model: "),
     ("a: {method: sst, steps: 3, model: {colour: 0}}", "a: model: 'colour' is not a field of sst; it has "),
 ])
