@@ -17,7 +17,7 @@ from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.classical.noise_level import noise_level
 
-LEAST_SIGMA, LARGEST_SIGMA = 1e-6, 1e6
+LEAST_SIGMA, LARGEST_SIGMA = 1e-12, 1e12
 """Noise levels on the 0-255 scale beyond which single precision holds no image, or no noise."""
 
 

@@ -237,7 +237,7 @@ def test_a_constant_band_among_others():
         ({"threshold": -1.0}, "threshold=-1.0"),
         ({"threshold": float("nan")}, "threshold=nan"),
         ({"sigma": 10.0, "group_variance": True}, "leave sigma out"),
-        *(({"sigma": sigma}, f"sigma={re.escape(str(sigma))} must be a number from 1e-06 to 1e") for sigma in (0.0, 1e-20, 1e30, float("nan"), "25")),
+        *(({"sigma": sigma}, f"sigma={re.escape(str(sigma))} must be a number from 1e-12 to 1e") for sigma in (0.0, 1e-20, 1e30, float("nan"), "25")),
     ],
 )
 def test_parameters_out_of_range_are_refused(options, message):
