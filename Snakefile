@@ -84,12 +84,11 @@ for where, part in PARTS:
 if not isinstance(config["real"]["scenes"], dict) or len(config["real"]["scenes"]) != 2:
     sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of two scenes to their data sets; see config/quick.yaml")
 chosen = [
-    *((f"{where}dataset", "dataset", part["dataset"]) for where, part in PARTS[:3]),
+    *((f"{where}dataset", "dataset", part["dataset"]) for where, part in PARTS if "dataset" in part),
     *(("real.scenes", "dataset", name) for name in config["real"]["scenes"].values()),
-    *((f"{where}cases", "case", name) for where, part in (PARTS[0], PARTS[2]) for name in part["cases"]),
-    *((f"{where}case", "case", part["case"]) for where, part in PARTS[:4] if (where, part["case"]) != ("real.", AS_IS)),
-    *((f"{where}methods", "method", name) for where, part in (PARTS[0], *PARTS[2:4]) for name in part["methods"]),
-    *(("complexity.methods", "denoiser", name) for name in config["complexity"]["methods"]),
+    *((f"{where}cases", "case", name) for where, part in PARTS for name in part.get("cases", [])),
+    *((f"{where}case", "case", part["case"]) for where, part in PARTS if "case" in part and (where, part["case"]) != ("real.", AS_IS)),
+    *((f"{where}methods", "denoiser" if where == "complexity." else "method", name) for where, part in PARTS for name in part.get("methods", [])),
     *((f"{where}weights", "learned method", name) for where, part in PARTS for name in part.get("weights", {})),
     ("train.method", "learned method", config["train"]["method"]),
 ]

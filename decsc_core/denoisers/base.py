@@ -12,7 +12,7 @@ from decsc_core.bands import stand_in, without_image
 from decsc_core.checks import real_numbers
 
 ENORMOUS = 1e12
-"""Beyond it, squares summed in single precision are no longer safe."""
+"""Beyond it, squares summed in single precision are no longer safe, nor are those of its inverse below that."""
 
 
 class CubeError(ValueError):

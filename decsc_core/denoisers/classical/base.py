@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from decsc_core.denoisers.base import Denoiser, Estimate, Record
+from decsc_core.denoisers.base import ENORMOUS, Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device
 from decsc_core.denoisers.classical.noise_level import noise_level
-
-LEAST_SIGMA, LARGEST_SIGMA = 1e-12, 1e12
-"""Noise levels on the 0-255 scale beyond which single precision holds no image, or no noise."""
 
 
 class ModelDriven(Denoiser):
@@ -79,13 +76,13 @@ class NoiseAware(ModelDriven):
     Raises
     ------
     ValueError
-        If `sigma` is no number from `LEAST_SIGMA` to `LARGEST_SIGMA`, or the device cannot be used.
+        If `sigma` is no number from 1 / `ENORMOUS` to `ENORMOUS`, or the device cannot be used.
     """
 
     def __init__(self, *, sigma: float | None = None, device: str = "auto") -> None:
         super().__init__(device=device)
-        if sigma is not None and not (isinstance(sigma, Real) and LEAST_SIGMA <= sigma <= LARGEST_SIGMA):
-            raise ValueError(f"sigma={sigma} must be a number from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, on the 0-255 scale")
+        if sigma is not None and not (isinstance(sigma, Real) and 1 / ENORMOUS <= sigma <= ENORMOUS):
+            raise ValueError(f"sigma={sigma} must be a number from {1 / ENORMOUS:g} to {ENORMOUS:g}, on the 0-255 scale")
         self.sigma = sigma
 
     def _restore(self, noisy: Tensor, bar: tqdm) -> tuple[Tensor, list[Record] | None]:
