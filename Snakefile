@@ -18,91 +18,31 @@ from pathlib import Path
 import yaml
 
 from decsc_core.denoisers.registry import METHODS
-from decsc_core.metrics import SSIM_WINDOW
-from decsc_core.networks.catalog import SIZES, sizes
+from decsc_core.networks.catalog import SIZES
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
+from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
-from decsc_core.study.campaign import Once, last, read
+from decsc_core.study.campaign import last, read
 from decsc_core.study.evaluate import AS_IS
 from decsc_core.study.train import TrainConfig
 
-KEYS = {
-    "profile", "seed", "dataset", "cases", "case", "methods", "crop", "weights", "train", "remote", "real",
-    "complexity", "campaign", "comparison", "threads", "gpus", "mem_mb", "runtime",
-}
-SECTIONS = {
-    "train": {"method", "preset", "dataset", "case", "minutes"}, "remote": {"dataset", "cases", "case", "methods", "weights"},
-    "real": {"scenes", "case", "methods"}, "complexity": {"size", "shifts", "methods"},
-}
-OPTIONAL = {("remote", "weights")}
-NAMES = {
-    "dataset": DATASETS, "case": CASES, "method": ["noisy", *METHODS], "denoiser": METHODS,
-    "learned method": [name for name in METHODS if "weights" in METHODS[name].options],
-}
 for file in workflow.configfiles:  # Snakemake has read them, but takes the last of two values of one name
     try:
-        yaml.load(Path(file).read_text(), Once)
-    except yaml.YAMLError as error:
-        sys.exit(f"{file}: not YAML ({' '.join(str(error).split())})")
-for wrong in sorted(set(config) ^ KEYS):
-    what = "not a key of" if wrong in config else "missing in"
-    sys.exit(f"{wrong!r} is {what} the profile; a profile has {', '.join(sorted(KEYS))}")
-config["crop"] = None if config["crop"] == "null" else config["crop"]  # which is a word on the command line
-numbers = {"seed": 0, "threads": 1, "gpus": 0, "mem_mb": 1, "runtime": 1} | ({} if config["crop"] is None else {"crop": SSIM_WINDOW})
-for key, least in numbers.items():
-    if not isinstance(config[key], int) or config[key] < least:
-        sys.exit(f"the profile's {key} {config[key]!r} is not a whole number of at least {least}")
-for key in ("remote", "real", "train", "complexity"):
-    if not isinstance(config[key], dict):
-        sys.exit(f"the profile's {key} {config[key]!r} is no mapping; see config/quick.yaml")
-for key in ("profile", "campaign", "comparison"):
-    if not isinstance(config[key], str):
-        sys.exit(f"the profile's {key} {config[key]!r} is no name; see config/quick.yaml")
-for part, keys in SECTIONS.items():
-    for wrong in sorted((key for key in set(config[part]) ^ keys if (part, key) not in OPTIONAL), key=str):
-        what = "not a key of" if wrong in config[part] else "missing in"
-        sys.exit(f"{wrong!r} is {what} the profile's {part}, which has {', '.join(sorted(keys))}")
+        schema.read(file)
+    except ValueError as error:
+        sys.exit(str(error))
+if config.get("crop") == "null":  # which is a word on the command line
+    config["crop"] = None
 for part in ("train", "complexity"):  # whose numbers are words on the command line, too
-    config[part] = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in config[part].items()}
-for key in ("size", "shifts"):
-    number = config["complexity"][key]
-    if (not isinstance(number, int) or number < 1) and (key, number) != ("shifts", None):
-        sys.exit(f"the profile's complexity.{key} {number!r} is not a whole number of at least 1")
-if not isinstance(minutes := config["train"]["minutes"], (int, float)) or not minutes > 0:
-    sys.exit(f"the profile's train.minutes {minutes!r} is not a number above 0")
-PARTS = [("", config), *((f"{key}.", config[key]) for key in ("train", "remote", "real", "complexity"))]
-for where, part in PARTS:
-    if not isinstance(weights := part.get("weights", {}), dict) or not all(isinstance(file, str) and file for file in weights.values()):
-        sys.exit(f"the profile's {where}weights {weights!r} is no mapping of methods to files; see config/quick.yaml")
-    for key in part.keys() & {"cases", "methods"}:
-        names = part[key]
-        if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
-            sys.exit(f"the profile's {where}{key} {names!r} is no list of names, each once; see config/quick.yaml")
-    if "cases" in part and part["case"] not in part["cases"]:
-        sys.exit(f"the profile's {where}case {part['case']!r} is not one of its {where}cases, {', '.join(map(str, part['cases']))}")
-if not isinstance(config["real"]["scenes"], dict) or len(config["real"]["scenes"]) != 2:
-    sys.exit(f"the profile's real.scenes {config['real']['scenes']!r} is no mapping of two scenes to their data sets; see config/quick.yaml")
-chosen = [
-    *((f"{where}dataset", "dataset", part["dataset"]) for where, part in PARTS if "dataset" in part),
-    *(("real.scenes", "dataset", name) for name in config["real"]["scenes"].values()),
-    *((f"{where}cases", "case", name) for where, part in PARTS for name in part.get("cases", [])),
-    *((f"{where}case", "case", part["case"]) for where, part in PARTS if "case" in part and (where, part["case"]) != ("real.", AS_IS)),
-    *((f"{where}methods", "denoiser" if where == "complexity." else "method", name) for where, part in PARTS for name in part.get("methods", [])),
-    *((f"{where}weights", "learned method", name) for where, part in PARTS for name in part.get("weights", {})),
-    ("train.method", "learned method", config["train"]["method"]),
-]
-for field, kind, name in chosen:
-    if not isinstance(name, str) or name not in NAMES[kind]:
-        sys.exit(f"the profile's {field}: there is no {kind} {name!r}; there are {', '.join(NAMES[kind])}")
-if (preset := config["train"]["preset"]) not in (there := sizes(config["train"]["method"])):
-    sys.exit(f"the profile's train.preset {preset!r} does not exist; there are {', '.join(there)}")
-if config["real"]["methods"][0] != "noisy" or len(config["real"]["methods"]) < 2:
-    sys.exit("the profile's real.methods do not begin with noisy, with which the others are compared; put it first and others after it")
+    if isinstance(config.get(part), dict):
+        config[part] = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in config[part].items()}
+try:
+    profiles.check(config)
+except ValueError as error:
+    sys.exit(f"the profile: {error}")
 if config["profile"] not in (files := [Path(file).stem for file in workflow.configfiles]):
-    sys.exit(f"the profile calls itself {config['profile']!r} and would overwrite what that one made; write profile: {files[-1]}")
-if config["remote"].get("weights") and config["dataset"] in (config["remote"]["dataset"], *config["real"]["scenes"].values()):
-    sys.exit(f"the profile's remote.weights are for other scenes than those of {config['dataset']!r}, its data set; name weights for these in weights")
+    sys.exit(f"the profile: profile: {config['profile']!r} is another one, which this would overwrite; write {files[-1]}")
 
 # Snakemake's own lock outlives a run that was killed. Every run holds this one too, which does not: whoever has it alone
 # removes what such a run left. The Snakemakes inside of cluster jobs belong to their run and take none.
@@ -178,10 +118,10 @@ def described(key):
     try:
         read(campaign, f"{RUNS}/trained")
     except OSError as error:
-        sys.exit(f"the profile's {key} {campaign} cannot be read: {error.strerror}")
+        sys.exit(f"the profile: {key}: {campaign} cannot be read: {error.strerror}")
     except ValueError as error:
-        sys.exit(f"the profile's {key} cannot be used: {error}")
-    return yaml.safe_load(Path(campaign).read_text())
+        sys.exit(f"the profile: {key}: cannot be used: {error}")
+    return schema.read(campaign)
 
 
 def campaign_of(run):
@@ -326,9 +266,9 @@ rule evaluate:
         multiext(f"{RUNS}/rows/{{scene}}{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
     wildcard_constraints:
         scene="([^/]+/)?",
-        dataset="|".join(NAMES["dataset"]),
-        case="|".join([*NAMES["case"], AS_IS]),
-        method="|".join(NAMES["method"]),
+        dataset="|".join(DATASETS),
+        case="|".join([*CASES, AS_IS]),
+        method="|".join(["noisy", *METHODS]),
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",
@@ -470,8 +410,8 @@ rule evaluate_run:
     output:
         multiext(f"{RUNS}/trained/{{run}}/{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
     wildcard_constraints:
-        dataset="|".join(NAMES["dataset"]),
-        case="|".join(NAMES["case"]),
+        dataset="|".join(DATASETS),
+        case="|".join(CASES),
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",

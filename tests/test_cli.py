@@ -870,7 +870,7 @@ def test_a_campaign_trains_each_run_once(decsc, tmp_path, small_cave):
     assert code == 2 and "--learning-rate: a campaign says this for each of its runs; leave it out" in err
     (tmp_path / "runs.yaml").write_text("one: {method: decsk, steps: 1}\n")
     code, _, err = decsc(*command)
-    assert code == 2 and "runs.yaml: one: method 'decsk' does not exist" in err
+    assert code == 2 and "runs.yaml: one: method: 'decsk' is not one of ['decsc', " in err
 
 
 def test_script_tells_a_mistake_in_one_line_without_traceback(script, tmp_path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from itertools import count
@@ -19,35 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.scenes import DATASETS
+from decsc_core.study import schema
 from decsc_core.study.provenance import device
 from decsc_core.study.train import RECIPES, TrainConfig, claim, log_rows, train, unlike
 
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_list(value: Any, is_entry: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(is_entry, value))
-
-
-_NUMBER = (_is_number, "a number; YAML writes small ones as 5.0e-4")
-_WORD = (lambda value: isinstance(value, str), "a word")
-_KINDS = {
+_NUMBER = {"type": "number", "description": "YAML writes small ones as 5.0e-4"}
+_WORD = {"type": "string"}
+_RUN = schema.section({"method": {"enum": list(RECIPES)}}, {
     **{field.name: _NUMBER for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")},
-    **dict.fromkeys(("method", "preset", "dataset", "start", "optimizer", "precision"), _WORD),
+    **dict.fromkeys(("preset", "start", "optimizer", "precision"), _WORD),
+    "dataset": {"enum": list(DATASETS)},
     "patches": _NUMBER,
-    "case": (lambda value: isinstance(value, str) or _is_list(value, lambda entry: isinstance(entry, str)), "a noise case or a list of some"),
-    "schedule": (lambda value: _is_list(value, lambda entry: _is_list(entry, _is_number) and len(entry) == 2), "a list of pairs of numbers"),
-    "evaluations": (lambda value: _is_list(value, lambda entry: type(entry) is int), "a list of two whole numbers"),
-    "model": (lambda value: isinstance(value, dict), "a mapping of fields of the network's configuration"),
-}
-"""What the fields of a run must be: a test, and its words."""
+    "case": {"type": ["string", "array"], "items": _WORD},
+    "schedule": {"type": "array", "items": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2, "description": "give two numbers"}},
+    "evaluations": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+    "model": {"type": "object", "description": "give fields of the network's configuration"},
+})
+"""What a run must be."""
 
 
 def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
@@ -60,29 +52,16 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
     OSError
         If the file cannot be read.
     """
-    try:
-        described = yaml.load(Path(file).read_text(), Once)
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError of what looks like a date
-        raise ValueError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(described, dict) or not described or not all(isinstance(run, dict) for run in described.values()):
+    campaign = schema.read(file)
+    if not isinstance(campaign, dict) or not campaign or not all(isinstance(run, dict) for run in campaign.values()):
         raise ValueError(f"{file}: expected a mapping of names to runs, as name: {{method: decsc, patches: 4000}}")
     runs: dict[str, TrainConfig] = {}
-    for name, run in described.items():
+    for name, run in campaign.items():
         try:
             runs[name] = _run(name, run, runs, Path(folder))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: {name}: {error}") from None
     return runs
-
-
-class Once(yaml.SafeLoader):
-    """YAML in which no name stands twice; by itself YAML would take the last one."""
-
-    def construct_mapping(self, node, deep=False):
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise yaml.YAMLError(f"{twice[0]!r} stands twice")
-        return super().construct_mapping(node, deep)
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
@@ -228,20 +207,11 @@ def _run(name: str, run: dict[str, Any], earlier: dict[str, TrainConfig], folder
     """One run; `earlier` are those above it."""
     if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise ValueError(f"{name!r} cannot name a folder; give runs names that are words, without '/'")
-    if unknown := sorted(map(str, run.keys() - _KINDS.keys())):
-        raise ValueError(f"{unknown[0]!r} is not a field of a run; it has {', '.join(sorted(_KINDS))}")
-    for field, value in run.items():
-        is_kind, kind = _KINDS[field]
-        if not is_kind(value):
-            raise ValueError(f"{field}: {value!r} is not {kind}")
+    schema.check(run, _RUN)
     run = dict(run)
-    method, preset = run.pop("method", None), run.pop("preset", "small")
-    if method not in RECIPES:
-        raise ValueError(f"method {method!r} does not exist; choose one of {', '.join(RECIPES)}")
+    method, preset = run.pop("method"), run.pop("preset", "small")
     if preset not in sizes(method):
-        raise ValueError(f"preset {preset!r} does not exist; choose one of {', '.join(sizes(method))}")
-    if (dataset := run.get("dataset", TrainConfig.dataset)) not in DATASETS:
-        raise ValueError(f"dataset {dataset!r} does not exist; there are {', '.join(DATASETS)}")
+        raise ValueError(f"preset: {preset!r} is not one of {', '.join(sizes(method))}")
     if len(budgets := [field for field in ("steps", "minutes", "patches") if field in run]) != 1:
         raise ValueError(f"give the budget as one of steps, minutes and patches, not as {' and '.join(budgets) or 'none of them'}")
     patches = run.pop("patches", None)
