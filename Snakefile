@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from decsc_core.denoisers.registry import METHODS
+from decsc_core.denoisers.registry import LEARNED, METHODS
 from decsc_core.networks.catalog import SIZES
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
@@ -152,7 +152,7 @@ def compared():
 
 def trained_cases(run):
     """The noise cases of the profile that a run of the comparison was trained for, or all where there is none."""
-    cases = RUN[run].get("case", "gauss-95")
+    cases = RUN[run].get("case", TrainConfig.case)
     return [case for case in config["cases"] if case in ([cases] if isinstance(cases, str) else cases)] or config["cases"]
 
 
@@ -231,8 +231,10 @@ PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"),
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 REMOTE_WEIGHTS = {method: from_notebooks(path) for method, path in weights_on(config["remote"]["dataset"]).items()}
 REMOTE = config["remote"] | {"weights": REMOTE_WEIGHTS}
-UNTRAINED = [name for name in config["methods"] if name in METHODS and not METHODS[name].params] or ["tv"]
+UNTRAINED = [name for name in config["methods"] if name in METHODS and name not in LEARNED] or ["tv"]
 COSTS_SCORED = [method for method in config["complexity"]["methods"] if method in config["methods"]]
+HEAVY = {"mem_mb": config["mem_mb"], "runtime": config["runtime"], "gpu": config["gpus"]}
+LIGHT = {"mem_mb": 8000, "runtime": 30}
 NOTEBOOK = (
     "OMP_NUM_THREADS={threads} python -m decsc_core.study.notebook {input.notebook:q} {output.executed:q}"
     " --parameters {params.values:q} > {log:q} 2>&1 || {{ grep '^notebook: ' {log:q} >&2; exit 1; }}"
@@ -304,8 +306,7 @@ rule method:
         values=parameters(),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/00_method.log",
     shell:
@@ -327,8 +328,7 @@ rule scenes_and_noise:
         content=content(config["dataset"]),
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/01_scenes_and_noise.log",
     shell:
@@ -356,9 +356,7 @@ rule train:
         content=[content(config["train"]["dataset"], split) for split in ("train", "validation")],
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/02_train.log",
     shell:
@@ -390,9 +388,7 @@ rule train_run:
         content=lambda wildcards: [content(RUN[wildcards.run].get("dataset", TrainConfig.dataset), split) for split in ("train", "validation")],
     threads: 1  # several side by side are faster than one with several
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/train-{{run}}.log",
     shell:
@@ -418,9 +414,7 @@ rule evaluate_run:
         content=lambda wildcards: content(wildcards.dataset),
     threads: 1  # several side by side are faster than one with several
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/trained-{{run}}-{{dataset}}-{{case}}-{{method}}.log",
     shell:
@@ -453,9 +447,7 @@ rule close_range:
         ),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/03_close_range.log",
     shell:
@@ -477,8 +469,7 @@ rule remote_sensing:
         values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], **REMOTE),
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/04_remote_sensing.log",
     shell:
@@ -503,8 +494,7 @@ rule real_noise:
         values=parameters(runs=from_notebooks(RUNS), crop=config["crop"], weights=REMOTE_WEIGHTS, **config["real"]),
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/05_real_noise.log",
     shell:
@@ -535,9 +525,7 @@ rule complexity:
         ),
     threads: config["threads"]  # one is used, but seconds are measured: the fewer neighbours the better
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/06_complexity.log",
     shell:
@@ -558,8 +546,7 @@ rule ablation:
         values=campaign_parameters(),
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/07_ablation.log",
     shell:
@@ -587,9 +574,7 @@ rule convergence:
         content=content(config["dataset"]),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/08_convergence.log",
     shell:
@@ -610,8 +595,7 @@ rule dictionary_size:
         values=campaign_parameters(),
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/09_dictionary_size.log",
     shell:
@@ -634,9 +618,7 @@ rule neumann:
         values=campaign_parameters(weights=from_notebooks("".join(configured_weights("decsc")))),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/10_neumann.log",
     shell:
@@ -663,9 +645,7 @@ rule explore:
         content=content(config["dataset"]),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/11_explore.log",
     shell:
@@ -694,9 +674,7 @@ rule choices:
         content=content(config["dataset"], "validation"),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/13_choices.log",
     shell:
@@ -730,9 +708,7 @@ rule comparison:
         content=content(config["dataset"], "validation"),
     threads: config["threads"]
     resources:
-        mem_mb=config["mem_mb"],
-        runtime=config["runtime"],
-        gpu=config["gpus"],
+        **HEAVY,
     log:
         f"{RUNS}/logs/14_comparison.log",
     shell:
@@ -769,8 +745,7 @@ rule report:
         ),
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        **LIGHT,
     log:
         f"{RUNS}/logs/12_report.log",
     shell:

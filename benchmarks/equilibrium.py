@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -19,6 +18,7 @@ import pandas as pd
 import torch
 
 from decsc_core.atomic import write_text
+from decsc_core.console import file_target
 from decsc_core.denoisers import equilibrium
 from decsc_core.denoisers.registry import make
 from decsc_core.model import detail
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", nargs="+", type=int, default=[64, 96, 144], help="of the images, in pixels")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="also write the table as JSON")
+    parser.add_argument("--out", type=file_target, help="also write the table as JSON")
     asked = parser.parse_args()
     if asked.repeats < 1 or min(asked.sides) < 8:
         parser.error("--repeats must be at least 1 and --sides at least 8")

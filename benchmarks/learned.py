@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from decsc_core.atomic import write_text
+from decsc_core.console import file_target
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
 from decsc_core.study.complexity import fastest, gmacs
 from decsc_core.study.paper import label
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=[64, 128])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--step", action="store_true", help="also time a training step at 64 x 64")
-    parser.add_argument("--out", help="also write the table as JSON")
+    parser.add_argument("--out", type=file_target, help="also write the table as JSON")
     options = parser.parse_args()
     if min(options.repeats, *options.sides) < 1:
         parser.error("--repeats and --sides must be at least 1")

@@ -18,13 +18,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from decsc_core.atomic import write_text
+from decsc_core.console import file_target
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.metrics import mpsnr
 from decsc_core.noise import add_noise
@@ -124,18 +125,6 @@ def apart(method: str, options: dict, pair: tuple[np.ndarray, np.ndarray], asked
         return process.submit(measure, method, options, *pair, asked.repeats, asked.threads).result()
 
 
-def importable(methods: Sequence[str]) -> list[str]:
-    """Those of `methods` that can be made; one line about each of the others."""
-    there = []
-    for method in methods:
-        try:
-            make(method)
-            there.append(method)
-        except (ImportError, AttributeError) as error:
-            print(f"{method}: missing ({error})", flush=True)
-    return there
-
-
 def at(method: str, sigma: float) -> dict:
     """The arguments that give `sigma` to a method that takes one."""
     return {"sigma": sigma} if "sigma" in METHODS[method].options else {}
@@ -144,7 +133,7 @@ def at(method: str, sigma: float) -> dict:
 def beside_the_originals(recorded: Recorded, asked: argparse.Namespace) -> list[dict]:
     """One row a method and cube: ours, the original's, the ratio of their CPU times."""
     rows = []
-    for method in importable(asked.methods):
+    for method in asked.methods:
         for cube in asked.cubes or CUBES[:1]:
             original = recorded.runs[ORIGINALS[method]][cube]
             ours = apart(method, at(method, recorded.sigma(cube)), recorded.pair(cube), asked)
@@ -161,7 +150,7 @@ def over_sizes(asked: argparse.Namespace) -> list[dict]:
     """One row a method and side, with the power of the number of pixels by which the CPU time grew from the last."""
     scene = photos.build("astronaut").cube
     rows, pairs = [], {side: photo(scene, side) for side in sorted(set(asked.sides or SIDES))}
-    for method in importable(asked.methods):
+    for method in asked.methods:
         before = None
         for side, pair in pairs.items():
             row = {"method": method, "side": side, **apart(method, {}, pair, asked)}
@@ -177,7 +166,7 @@ def over_sizes(asked: argparse.Namespace) -> list[dict]:
 def of_options(recorded: Recorded, asked: argparse.Namespace) -> list[dict]:
     """One row an option of a method: its gain over the defaults on each cube, and its CPU time relative to theirs."""
     rows, cubes = [], asked.cubes or CUBES
-    for method in importable(asked.methods):
+    for method in asked.methods:
         with worker(asked.threads) as process:
 
             def run(options: Callable[[float], dict]) -> list[dict]:
@@ -223,7 +212,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=count, help=f"of the images of --sizes; default {' '.join(map(str, SIDES))}")
     parser.add_argument("--repeats", type=count, default=3)
     parser.add_argument("--threads", type=count, default=1)
-    parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the table: .json or .md")
+    parser.add_argument("--out", nargs="+", type=file_target, default=(), help="also write the table: .json or .md")
     asked = parser.parse_args()
     if wrong := [str(path) for path in asked.out if path.suffix not in (".json", ".md")]:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")

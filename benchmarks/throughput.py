@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from decsc_core.atomic import write_text
+from decsc_core.console import file_target
 from decsc_core.networks.catalog import LEARNED, PRIORS, SIZES
 from decsc_core.study import train as package
 from decsc_core.study.complexity import worker
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=SIZES, default="paper")
     parser.add_argument("--batch", type=int, default=8, help="patches a step")
     parser.add_argument("--steps", type=int, default=150, help="of each training, at least 4")
-    parser.add_argument("--out", type=Path, help="also write the table as JSON")
+    parser.add_argument("--out", type=file_target, help="also write the table as JSON")
     asked = parser.parse_args()
     if asked.batch < 1 or asked.steps < 4:
         parser.error("--batch must be at least 1 and --steps at least 4")

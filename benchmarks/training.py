@@ -26,7 +26,6 @@ import json
 import sys
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,10 +35,11 @@ from torch import Tensor
 
 from decsc_core import deq
 from decsc_core.atomic import write_text
+from decsc_core.console import file_target
 from decsc_core.model import DECSC, SolverConfig, preset
 from decsc_core.model.decsc import Layer
 from decsc_core.networks.catalog import SIZES
-from decsc_core.scenes import DATASETS, SceneError, load
+from decsc_core.scenes import DATASETS, load
 from decsc_core.study import train as package
 from decsc_core.study.complexity import peak_memory, worker
 from decsc_core.study.cubes import centre
@@ -83,6 +83,7 @@ class Training:
         recipe = package.training("decsc", size, dataset=dataset, **fields | {"batch": 1})
         self.config = replace(recipe, model=model, evaluations=evaluations)
         self.scenes = load(dataset, "train")
+        package._check_scenes(self.scenes, self.config)
         network = Released if shifts == RELEASE else DECSC
         self.model = network(model, torch.Generator().manual_seed(recipe.seed))
         self.fabric = Fabric(accelerator="cpu", devices=1)
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("--patches", type=count, help=f"of each training whose MPSNR is compared; default {PATCHES}")
     parser.add_argument("--seeds", nargs="+", type=int, help=f"of these trainings; default {' '.join(map(str, SEEDS))}")
     parser.add_argument("--dataset", choices=DATASETS, default="photos")
-    parser.add_argument("--out", nargs="+", type=Path, default=(), help="also write the tables: .json or .md")
+    parser.add_argument("--out", nargs="+", type=file_target, default=(), help="also write the tables: .json or .md")
     asked = parser.parse_args()
     if wrong := [str(path) for path in asked.out if path.suffix not in (".json", ".md")]:
         parser.error(f"--out {' '.join(wrong)}: give a name that ends in .json or .md")
@@ -220,7 +221,7 @@ def main() -> None:
         if not asked.quick:
             rows = trainings(asked)
             tables |= {"learning": learning(rows), "trainings": rows}
-    except SceneError as error:
+    except ValueError as error:
         sys.exit(str(error))
     printed = [tables[name].to_markdown(index=False, floatfmt=",.4g") for name in ("cost", "learning") if name in tables]
     told = "\n\n".join(printed)

@@ -29,10 +29,19 @@ def real_numbers(array: ArrayLike, name: str) -> np.ndarray:
     return numbers
 
 
-def check_numbers(config: Any) -> None:
-    """Raise a ValueError for the first field of a dataclass that is annotated as ``int`` or ``float`` and holds something else."""
+def check_numbers(config: Any, **least: float) -> None:
+    """Hold the fields of a dataclass that are annotated as ``int`` or ``float`` to that, and some of them to the `least` that they may be.
+
+    Raises
+    ------
+    ValueError
+        For the first that is wrong.
+    """
     for field in fields(config):
         kind, what = {"int": (Integral, "whole number"), "float": (Real, "number")}.get(field.type, (object, ""))
         value = getattr(config, field.name)
         if not isinstance(value, kind) or (what and isinstance(value, bool)):
             raise ValueError(f"{field.name}={value!r} must be a {what}")
+    for name, smallest in least.items():
+        if not getattr(config, name) >= smallest:
+            raise ValueError(f"{name}={getattr(config, name)} must be at least {smallest}")

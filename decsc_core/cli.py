@@ -21,7 +21,7 @@ from decsc_core.console import (
     OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
     say, telling, write_json,
 )
-from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.denoisers.registry import LEARNED, METHODS, make
 
 if TYPE_CHECKING:
     from decsc_core.denoisers import Denoiser, Estimate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 CaseName = StrEnum("CaseName", {name: name for name in noises.CASES})
 Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda")})
-LearnedName = StrEnum("LearnedName", {name: name for name, method in METHODS.items() if "weights" in method.options})
+LearnedName = StrEnum("LearnedName", {name: name for name in LEARNED})
 Precision = StrEnum("Precision", {name: name for name in ("32-true", "bf16-mixed")})
 
 SCENE = "ENVI (.hdr or its data file), GeoTIFF, MATLAB up to 7.3, .npy, .npz"

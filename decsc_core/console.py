@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -155,6 +156,15 @@ def check_file_target(path: Path, *others: Path) -> None:
             if path.resolve() == other.resolve():
                 raise Refused(f"{path}: is the same file as {other}; choose another name")
     _try_to_write(folder, path)
+
+
+def file_target(text: str) -> Path:
+    """A file to write, for `argparse` as the type of an option."""
+    try:
+        check_file_target(Path(text))
+    except Refused as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
 
 
 def check_folder_target(path: Path) -> None:

@@ -100,7 +100,7 @@ def mixture(
     )
 
 
-def correlated(cube: np.ndarray, rng: np.random.Generator, *, level: float = 23.08) -> tuple[np.ndarray, Degradation]:
+def correlated(cube: np.ndarray, rng: np.random.Generator, *, level: float) -> tuple[np.ndarray, Degradation]:
     r"""Add Gaussian noise whose sigma depends smoothly on the band.
 
     .. math:: \sigma_i = \beta \exp\left(-\frac{(i/c - 1/2)^2}{4 \eta^2}\right), \quad i = 0, \dots, B - 1

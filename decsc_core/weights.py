@@ -6,7 +6,6 @@ hashes, seed, budget, code version, results), all readable without executing any
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import warnings
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from pooch import file_hash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import nn
@@ -72,7 +72,7 @@ def save(model: nn.Module, path: Path | str, story: dict, dtype: torch.dtype = t
     description = {"method": method_of(model.config), "config": asdict(model.config), "story": story}
     metadata = {DESCRIPTION: json.dumps(description)}  # one entry, for safetensors keeps no order of several
     write_whole(path, lambda temporary: temporary.write_bytes(serialise(tensors, metadata)))
-    return file_sha256(path)
+    return file_hash(path)
 
 
 def halve(path: Path | str, target: Path | str) -> str:
@@ -107,7 +107,7 @@ def load(path: Path | str) -> Weights:
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         told = " ".join(str(error).split())
         raise WeightsError(f"{path}: its configuration cannot be used ({told}); expected one that decsc train wrote") from None
-    return Weights(description["method"], _filled(model, state, path), story, file_sha256(path), path)
+    return Weights(description["method"], _filled(model, state, path), story, file_hash(path), path)
 
 
 def read(method: str, path: Path | str) -> Weights:
@@ -121,7 +121,7 @@ def read(method: str, path: Path | str) -> Weights:
     path = Path(path)
     if not path.is_file() or not _pickled(path):
         return load(path)
-    return Weights(method, load_official(method, path), {"official": path.name}, file_sha256(path), path)
+    return Weights(method, load_official(method, path), {"official": path.name}, file_hash(path), path)
 
 
 def _pickled(path: Path) -> bool:
@@ -232,9 +232,3 @@ def _filled(model: nn.Module, state: dict[str, torch.Tensor], source: Path | str
             raise WeightsError(f"{source}: {name} is {tuple(state[name].shape)}, the network needs {tuple(tensor.shape)}")
     model.load_state_dict({name: state[name].view_as(tensor) for name, tensor in own.items()})
     return model.float().eval()
-
-
-def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

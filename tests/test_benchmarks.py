@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -94,6 +95,16 @@ def test_absent_recordings_are_told_in_one_line(tmp_path, arguments, monkeypatch
 
 def test_a_table_is_written_as_json_or_markdown_only(monkeypatch, capsys):
     assert "table.txt" in refused(monkeypatch, capsys, "model_driven.py", "--out", "table.txt")
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_a_table_that_cannot_be_written_is_told_before_anything_is_measured(script, monkeypatch, capsys, tmp_path):
+    assert f"{tmp_path}: is a folder" in refused(monkeypatch, capsys, script, "--out", str(tmp_path))
+
+
+def test_patches_larger_than_the_scenes_are_refused():
+    done = command("training.py", "--preset", "tiny", "--patch", "500", "--quick")
+    assert done.returncode == 1 and re.fullmatch(r"photos: \w+ is \d+ x \d+ pixels, smaller than patch=500\n", done.stderr)
 
 
 @pytest.mark.parametrize("arguments, told", [

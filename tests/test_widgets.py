@@ -85,6 +85,21 @@ def test_the_bench_has_the_cubes_of_the_evaluation():
     assert bench.version == version + 2 and bench.status.value == ""
 
 
+def test_a_failure_while_a_control_is_set_leaves_the_bench_alive():
+    bench = Bench("photos", "coffee", side=48)
+
+    def fail(change):
+        raise RuntimeError("a callback failed")
+
+    bench.level.observe(fail, "value")
+    bench.case.value = "corr"
+    assert "a callback failed" in bench.status.value
+    bench.level.unobserve(fail, "value")
+    version = bench.version
+    bench.level.value = 40
+    assert bench.version == version + 1
+
+
 def test_every_scene_of_the_catalogue_is_offered_those_for_testing_first():
     bench = Bench("photos", side=48)
     assert bench.scene.options[:3] == ("chelsea", "coffee", "rocket") and len(bench.scene.options) == 6

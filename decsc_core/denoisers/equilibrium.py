@@ -17,7 +17,7 @@ from decsc_core.model import DECSC, Output, misfit
 from decsc_core.model.brightness import gain
 from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import PASSES, cut
-from decsc_core.model.shifts import Shift, all_shifts, spread_shifts
+from decsc_core.model.shifts import Shift, averaged_shifts
 from decsc_core.weights import Weights
 
 TILE = 256
@@ -69,7 +69,7 @@ class Equilibrium(Denoiser):
         count = config.shifts if shifts is None else shifts
         if not isinstance(count, Integral):
             raise ValueError(f"shifts={count!r} must be a whole number from 1 to stride^2 = {config.stride**2}")
-        self.shifts = all_shifts(config.stride) if count == config.stride**2 else spread_shifts(config.stride, count)
+        self.shifts = averaged_shifts(config.stride, count)
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be at least 1 pixel")
         self.tile = tile or _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))

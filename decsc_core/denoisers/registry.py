@@ -57,6 +57,9 @@ METHODS: dict[str, Method] = {
     )
 }
 
+LEARNED = tuple(name for name, method in METHODS.items() if method.params)
+"""Those that take weights."""
+
 _CLASSES = {
     "bm4d": ("classical.bm4d", "BM4D"),
     "mtsnmf": ("classical.mtsnmf", "MTSNMF"),

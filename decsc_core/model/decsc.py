@@ -16,7 +16,7 @@ from decsc_core.checks import check_numbers
 from decsc_core.model import misfit
 from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
-from decsc_core.model.shifts import Shift, all_shifts, crop_shifts, split_shifts, spread_shifts
+from decsc_core.model.shifts import Shift, averaged_shifts, crop_shifts, split_shifts
 from decsc_core.model.swin import SwinPrior
 from decsc_core.model.vmamba import SS2D, VMambaPrior
 
@@ -115,7 +115,7 @@ class DECSCConfig:
     solver: SolverConfig = field(default_factory=SolverConfig)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, shared_atoms=1, unshared_atoms=2, depth=0, heads=1, window=1, states=1, ridge=0, misfit=0)
         choices = {
             "prior": ("swin", "vmamba"), "tie": ("released", "paper"), "detail": ("released", "paper"),
             "init": ("released", "tied", "normalized"), "thresholds": ("free", "positive"),
@@ -126,10 +126,6 @@ class DECSCConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
         if self.bands < SPECTRAL_KERNEL:
             raise ValueError(f"bands={self.bands}; the 3-D atoms need at least {SPECTRAL_KERNEL}")
-        least = {"shared_atoms": 1, "unshared_atoms": 2, "depth": 0, "heads": 1, "window": 1, "states": 1, "ridge": 0, "misfit": 0}
-        for name, smallest in least.items():
-            if not getattr(self, name) >= smallest:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {smallest}")
         if not 1 <= self.stride <= self.kernel:
             raise ValueError(f"stride={self.stride} must lie between 1 and the kernel side {self.kernel}, or pixels are missed")
         for name in ("shifts", "train_shifts"):
@@ -367,8 +363,7 @@ class DECSC(nn.Module):
         if shifts is not None and not (shifts and all(one in range(config.stride) for shift in shifts for one in shift)):
             raise ValueError(f"shifts={shifts} must be pairs of whole numbers from 0 to {config.stride - 1}, at least one pair")
         if shifts is None:
-            every = config.shifts == config.stride**2
-            shifts = all_shifts(config.stride) if every else spread_shifts(config.stride, config.shifts)
+            shifts = averaged_shifts(config.stride, config.shifts)
         layer = Layer(self, split_shifts(noisy, config.kernel, config.stride, shifts))
         solver = config.solver if max_iter is None else replace(config.solver, max_iter=max_iter)
         z, solution = self.equilibrium(layer, solver)

@@ -8,8 +8,8 @@ image the low frequencies, and what bands have in common (`factors`), are misfit
 
 from __future__ import annotations
 
-from math import pi
-
+import numpy as np
+import scipy.fft
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -121,7 +121,4 @@ def _share(height: int, width: int, e: float, sigma: Tensor) -> Tensor:
 
 def _cosines(side: int) -> Tensor:
     """The orthonormal cosine transform of type II as a matrix, (frequency, pixel)."""
-    at = torch.arange(side, dtype=torch.float64)
-    basis = torch.cos(pi / side * at[:, None] * (at + 0.5)) * (2 / side) ** 0.5
-    basis[0] /= 2**0.5
-    return basis
+    return torch.from_numpy(scipy.fft.dct(np.eye(side), axis=0, norm="ortho"))

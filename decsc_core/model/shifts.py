@@ -37,6 +37,17 @@ def spread_shifts(stride: int, count: int) -> list[Shift]:
     return list(chosen)
 
 
+def averaged_shifts(stride: int, count: int) -> list[Shift]:
+    """The shifts of which an estimate is the mean: all, as the released code has them, or `count` spread ones.
+
+    Raises
+    ------
+    ValueError
+        As `spread_shifts`.
+    """
+    return all_shifts(stride) if count == stride**2 else spread_shifts(stride, count)
+
+
 def reflect_index(side: int, before: int, after: int, device: torch.device | None = None) -> Tensor:
     """Indices that extend `side` samples by reflection without repeating the border, as often as it takes."""
     period = max(2 * (side - 1), 1)

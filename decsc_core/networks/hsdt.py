@@ -42,10 +42,7 @@ class HSDTConfig:
     depth: int = 5
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        for name in ("bands", "width", "depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        check_numbers(self, bands=1, width=1, depth=1)
 
 
 PRESETS = {

@@ -22,7 +22,7 @@ before the end, P_b D_b and its like are multiplied once a forward pass, and an 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -62,11 +62,7 @@ class MTSNNPPConfig:
     steps: int = 9
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        for name, value in asdict(self).items():
-            smallest = 2 if name == "patch" else 1
-            if value < smallest:
-                raise ValueError(f"{name}={value} must be at least {smallest}")
+        check_numbers(self, bands=1, shared_atoms=1, unshared_atoms=1, patch=2, steps=1)
 
 
 PRESETS = {

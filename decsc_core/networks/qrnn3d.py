@@ -34,11 +34,8 @@ class QRNN3DConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, width=1, depth=1)
         check_init(self.init)
-        for name in ("width", "depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 PRESETS = {"paper": {}, "small": {"width": 8, "init": "identity"}, "tiny": {"width": 4, "depth": 3, "init": "identity"}}

@@ -8,7 +8,7 @@ other.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -60,14 +60,13 @@ class SERTConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        for name in ("windows", "splits"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_numbers(self, bands=1, width=1, heads=1, blocks=1, memory=1, mlp_ratio=1)
         check_init(self.init)
-        for name, value in asdict(self).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if name not in ("enhancement", "init") and number < 1:
-                    raise ValueError(f"{name}={value} must be at least 1")
+        for name in ("windows", "splits"):
+            value = tuple(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if min(value, default=1) < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
         if not self.windows or len(self.windows) != len(self.splits):
             raise ValueError(f"windows={self.windows} and splits={self.splits} must hold one number for each stage")
         for window, split in zip(self.windows, self.splits):

@@ -6,7 +6,7 @@ head, by their correlation over the whole image. An image and its tiles therefor
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +50,8 @@ class SSTConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, bands=1, width=1, heads=1, stages=1, blocks=1, window=1, mlp_ratio=1)
         check_init(self.init)
-        for name, value in asdict(self).items():
-            if name != "init" and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
         if self.width % self.heads:
             advice = f"use a multiple of {self.heads}"
             raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; {advice}")

@@ -55,14 +55,12 @@ class T3SCConfig:
     overlap: int = 6
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, bands=1)
         for name in ("atoms", "kernels", "ranks", "steps"):
             value = tuple(getattr(self, name))
             object.__setattr__(self, name, value)
             if len(value) != 2 or min(value) < 1:
                 raise ValueError(f"{name}={value} must hold a number of at least 1 for each of the two layers")
-        if self.bands < 1:
-            raise ValueError(f"bands={self.bands} must be at least 1")
         if self.block < self.smallest:
             needed = f"{self.smallest}, which the atoms or the noise estimator need"
             raise ValueError(f"block={self.block} must be at least {needed}")

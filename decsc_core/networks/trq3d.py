@@ -48,11 +48,8 @@ class TRQ3DConfig:
     init: str = "released"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, bands=1, width=1, depth=1, heads=1, window=1)
         check_init(self.init)
-        for name in ("bands", "width", "depth", "heads", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.width % self.heads:
             advice = f"use a multiple of {self.heads}"
             raise ValueError(f"width={self.width} cannot be split over {self.heads} heads; {advice}")

@@ -81,24 +81,14 @@ def build(name: str) -> Scene:
     photo = getattr(data, crop.photo)()
     photo = photo[0] if isinstance(photo, tuple) else photo
     even = photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2, :3]
-    rgb = transform.downscale_local_mean(_linear(even), (2, 2, 1))
-    cube = (rgb @ _primaries()) * _materials(rgb, np.random.default_rng(crop.seed))
+    with np.printoptions():  # colour's import makes all printing, and with it pandas' CSV files, lose digits
+        from colour.models import eotf_sRGB
+        from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as basis
+    primaries = basis.values[np.isin(basis.wavelengths, WAVELENGTHS)].T  # reflectances (3, 31), which sum to 1 in each band
+    rgb = transform.downscale_local_mean(eotf_sRGB(even / 255.0), (2, 2, 1))
+    cube = (rgb @ primaries) * _materials(rgb, np.random.default_rng(crop.seed))
     cube = np.clip(cube[slice(*crop.rows), slice(*crop.columns)], 0, 1)
     return Scene(cube, name, WAVELENGTHS, metadata={"format": "photos", "photo": crop.photo})
-
-
-def _linear(photo: np.ndarray) -> np.ndarray:
-    """8-bit sRGB to linear light in [0, 1] (IEC 61966-2-1)."""
-    encoded = photo / 255.0
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def _primaries() -> np.ndarray:
-    """Reflectances (3, 31) of the linear sRGB primaries; they sum to 1 in each band."""
-    with np.printoptions():  # colour's import makes all printing, and with it pandas' CSV files, lose digits
-        from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as basis
-
-    return basis.values[np.isin(basis.wavelengths, WAVELENGTHS)].T
 
 
 def _materials(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -176,11 +176,11 @@ class Scene:
             return None
         return np.broadcast_to(self.nodata[:, :, None], self.cube.shape)
 
-    def with_cube(self, cube: np.ndarray, name: str | None = None) -> Scene:
+    def with_cube(self, cube: np.ndarray) -> Scene:
         """The same scene around another cube of the same shape, such as a noisy or a denoised one."""
         if np.shape(cube) != self.cube.shape:
             raise SceneError(f"{self.name}: the new cube is {np.shape(cube)} but the scene is {self.cube.shape}")
-        return replace(self, cube=cube, name=name or self.name)
+        return replace(self, cube=cube)
 
     def sha256(self) -> str:
         """SHA-256 of the cube's shape and its little-endian float32 values in C order, hexadecimal."""

@@ -68,7 +68,7 @@ def icvl(path: Path, name: str) -> Scene:
     wavelengths = CAVE_WAVELENGTHS if scene.wavelengths is None else scene.wavelengths
     whole = Scene(physical / np.float32(scale), name, wavelengths, scale=scale)
     side = 512 if icvl_split(name) == "test" else 1024
-    return _cut(whole, name, *(_centre(length, side) for length in physical.shape[:2]))
+    return _cut(whole, *(_centre(length, side) for length in physical.shape[:2]))
 
 
 def icvl_split(name: str) -> str:
@@ -167,7 +167,7 @@ def houston2018(path: Path, name: str) -> Scene:
         "north": (slice(None, rows.start), columns),
         "south": (slice(rows.stop, None), columns),
     }
-    return _cut(whole, name, *parts[name])
+    return _cut(whole, *parts[name])
 
 
 def find_single(dataset: str, name: str) -> Path | None:
@@ -228,7 +228,6 @@ def _centre(length: int, side: int) -> slice:
     return slice(start, min(length, start + side))
 
 
-def _cut(scene: Scene, name: str, rows: slice, columns: slice) -> Scene:
-    """A part of a scene, with its scale and wavelengths."""
-    nodata = None if scene.nodata is None else scene.nodata[rows, columns]
-    return replace(scene, cube=scene.cube[rows, columns], name=name, nodata=nodata)
+def _cut(scene: Scene, rows: slice, columns: slice) -> Scene:
+    """A part of a scene without areas that are missing, with its scale and wavelengths."""
+    return replace(scene, cube=scene.cube[rows, columns])

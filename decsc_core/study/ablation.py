@@ -25,6 +25,7 @@ from decsc_core.study.captions import CASES, describe_data, describe_scenes, sec
 from decsc_core.study.evaluate import score_rows, sidecar
 from decsc_core.study.figures import COLUMN_WIDTH
 from decsc_core.study.provenance import device, environment
+from decsc_core.study.tables import METRICS
 from decsc_core.study.train import TrainConfig, train
 
 MODULES: dict[str, dict[str, Any]] = {
@@ -34,7 +35,6 @@ MODULES: dict[str, dict[str, Any]] = {
     "no-attention": {"detail_parts": ("difference",)},
 }
 """The rows of Table V, as in `paper.ABLATIONS`, and what each changes of the complete network."""
-METRICS = ["psnr", "ssim", "sam"]
 
 
 def runs_with(runs: Mapping[str, TrainConfig], **changes: Any) -> list[str]:

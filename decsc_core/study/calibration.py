@@ -66,8 +66,8 @@ def error_maps(denoiser: Equilibrium, scene: Scene, case: str, seed: int) -> Err
     return ErrorMaps(scene, found.cube, over_bands(found.cube - scene.cube), over_bands(found.spread))
 
 
-def calibrate(maps: Sequence[ErrorMaps], bins: int = BINS) -> pd.DataFrame:
-    """The true error against the spread: the pixels of each scene in bins of equal number, by their spread.
+def calibrate(maps: Sequence[ErrorMaps]) -> pd.DataFrame:
+    """The true error against the spread: the pixels of each scene in `BINS` bins of equal number, by their spread.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def calibrate(maps: Sequence[ErrorMaps], bins: int = BINS) -> pd.DataFrame:
     parts = []
     for one in maps:
         spread, error = one.spread.ravel(), one.error.ravel()
-        groups = np.array_split(np.argsort(spread, kind="stable"), min(bins, spread.size))
+        groups = np.array_split(np.argsort(spread, kind="stable"), min(BINS, spread.size))
         parts.append(pd.DataFrame({
             "scene": one.scene.name, "bin": range(1, len(groups) + 1),
             "spread": [spread[group].mean() for group in groups], "error": [error[group].mean() for group in groups],

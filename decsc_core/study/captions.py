@@ -147,7 +147,6 @@ def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
         known = sidecar(folder, dataset, case, method)
         methods.setdefault(method, {})[case] = {
             "code": own["code"].iloc[0],
-            "shifts": known["inputs"]["shifts"],
             "weights": known["weights"],
         }
     shared = {key: known["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}

@@ -39,7 +39,7 @@ CHOICES = {
 """Fields of `DECSCConfig` and of `TrainConfig` that may differ, and how a figure tells their values."""
 LOWEST = 8.0
 """How far below the best MPSNR the figure goes [dB]."""
-AS_IS = "as it is"
+FIRST = "as it is"
 """The name of the first run among the choices."""
 
 
@@ -62,14 +62,14 @@ def runs_by_choice(runs: Mapping[str, TrainConfig]) -> dict[str, list[str]]:
             if not differing and config.steps != first.steps:  # a longer or shorter training, no choice
                 continue
             choice = ", ".join(f"{field} = {_written(value)}" for field, value in differing.items())
-            found.setdefault(choice or AS_IS, []).append(name)
+            found.setdefault(choice or FIRST, []).append(name)
     return found
 
 
 def in_words(choice: str) -> str:
     """A name of `runs_by_choice` without the names of fields."""
     parts = (part.split(" = ") for part in choice.split(", "))
-    return choice if choice == AS_IS else ", ".join(CHOICES[field].format(value) for field, value in parts)
+    return choice if choice == FIRST else ", ".join(CHOICES[field].format(value) for field, value in parts)
 
 
 def _written(value: Any) -> str:
@@ -169,7 +169,7 @@ def table(
         [dB] from the cap to the last evaluation of the curves that is largest in size; `radius`, the largest.
     """
     means = rows.groupby(["run", "train_seed"], sort=False)["psnr"].mean().reset_index(level="train_seed")
-    first = means.loc[by[AS_IS]].set_index("train_seed")["psnr"]
+    first = means.loc[by[FIRST]].set_index("train_seed")["psnr"]
     found = []
     for choice, names in by.items():
         own, mean = rows[rows["run"].isin(names)], means.loc[names]
@@ -210,7 +210,7 @@ def draw(curves: pd.DataFrame, by: Mapping[str, Sequence[str]], cap: int) -> Fig
         if mine["psnr"].mean().max() < best - LOWEST:
             below.append(in_words(choice))
             continue
-        look = {"color": f"C{number % 6}", "linestyle": ("-", "--", ":", "-.")[number // 6 % 4], "linewidth": 2 if choice == AS_IS else 1}
+        look = {"color": f"C{number % 6}", "linestyle": ("-", "--", ":", "-.")[number // 6 % 4], "linewidth": 2 if choice == FIRST else 1}
         psnr.plot(mine["psnr"].mean(), label=in_words(choice), **look)
         residual.plot(mine["residual"].median(), **look)
     if below:

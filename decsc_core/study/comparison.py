@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from decsc_core.denoisers.registry import METHODS
+from decsc_core.denoisers.registry import LEARNED, METHODS
 from decsc_core.networks.catalog import build, method_of
 from decsc_core.scenes import DATASETS
 from decsc_core.study.captions import describe_data, describe_noise, describe_scenes, seconds_of, trainings
@@ -20,7 +20,7 @@ from decsc_core.study.paper import label
 from decsc_core.study.provenance import device
 from decsc_core.study.train import TrainConfig
 
-UNTRAINED = tuple(name for name, method in METHODS.items() if not method.params)
+UNTRAINED = tuple(name for name in METHODS if name not in LEARNED)
 """The methods that learn nothing."""
 
 

@@ -45,7 +45,7 @@ PUBLISHED = "published size, untrained"
 """What a network without weights is called. It costs as much as a trained one, but for the evaluations of f."""
 
 
-def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, shifts: int | None = None, evaluations: int = 1) -> float:
+def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, evaluations: int = 1) -> float:
     """Multiply-accumulates of one image of side x side pixels [10^9], counted by torch on tensors without values.
 
     Convolutions (transposed ones at their input), linear layers and attention products count; norms, activations,
@@ -58,15 +58,15 @@ def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, shifts: int | None = 
         Pixels.
     bands : int
         Of the image, for networks that take any number; the others take their own.
-    shifts, evaluations : int
-        DECSC only: shifted copies (default: all that it averages) and evaluations of f.
+    evaluations : int
+        Of f, in each of the shifted copies that DECSC averages; DECSC only.
     """
     model = build(config, torch.Generator().manual_seed(0)).to("meta").eval()
     image = torch.empty(1, model.bands or bands, side, side, device="meta")
     if not isinstance(config, DECSCConfig):
         return _count(lambda: model(image))
-    chosen = spread_shifts(config.stride, shifts or config.shifts)
-    layer = Layer(model, split_shifts(image, config.kernel, config.stride, chosen))
+    shifts = spread_shifts(config.stride, config.shifts)
+    layer = Layer(model, split_shifts(image, config.kernel, config.stride, shifts))
     with torch.no_grad():
         z = layer.initial()
     ends = _count(layer.initial) + _count(lambda: layer.image(z)) + _count(lambda: model.with_misfit(image, image))
@@ -132,10 +132,8 @@ def subjects(methods: Iterable[str], weights: Mapping[str, str]) -> list[tuple[s
     return found
 
 
-def measure(
-    method: str, weights: str, noisy: np.ndarray, *, shifts: int | None = None, repeats: int = 1, threads: int = 1
-) -> dict:
-    """What denoising one cube costs in this process: `COLUMNS`.
+def measure(method: str, weights: str, noisy: np.ndarray, *, shifts: int | None = None, repeats: int = 1) -> dict:
+    """What denoising one cube costs in this process, on one thread: `COLUMNS`.
 
     Parameters
     ----------
@@ -147,8 +145,6 @@ def measure(
         those of all.
     repeats : int
         Timed calls after one on a corner of the cube; the one with the least CPU time counts.
-    threads : int
-        Of torch.
 
     Raises
     ------
@@ -158,7 +154,7 @@ def measure(
     side, width, _ = noisy.shape
     if side != width:
         raise ValueError(f"the image is {side} x {width} pixels; costs are measured on a square one")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     denoiser, network = _denoiser(method, weights, shifts)
     if method in PRIORS and denoiser.weights.model.config.gradient == "unrolled":
         raise ValueError(f"{network}: the network is unrolled; costs are counted for those that solve for a fixed point")
@@ -188,7 +184,7 @@ def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd
     """`measure` for each of `subjects`, one after the other, each in a fresh process: a row each, `COLUMNS`."""
     rows = []
     for method, weights in chosen:
-        with worker(options.get("threads", 1)) as process:
+        with worker(1) as process:
             rows.append(process.submit(measure, method, weights, noisy, **options).result())
         print(f"{method} {rows[-1]['network']}: {rows[-1]['cpu_seconds']:.1f} CPU s", flush=True)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"parameters": "Int64", "iterations": "Int64"})

@@ -15,13 +15,13 @@ def centre(cube: np.ndarray, side: int) -> np.ndarray:
     return cube[top : top + side, left : left + side]
 
 
-def lit_bands(cube: np.ndarray, bands: Sequence[int], span: float = 0.1) -> tuple[int, ...]:
-    """The bands of a cube (H, W, B), from 1, nearest to those asked for that are not nearly empty: they span more than `span`.
+def lit_bands(cube: np.ndarray, bands: Sequence[int]) -> tuple[int, ...]:
+    """The bands of a cube (H, W, B), from 1, nearest to those asked for that are not nearly empty: they span more than 0.1.
 
     What a band spans is the difference of its 0.5th and 99.5th percentiles. If all are nearly empty, those asked for.
     """
     low, high = np.percentile(cube, (0.5, 99.5), axis=(0, 1))
-    lit = np.flatnonzero(high - low > span) + 1
+    lit = np.flatnonzero(high - low > 0.1) + 1
     return tuple(int(lit[np.argmin(np.abs(lit - band))]) for band in bands) if len(lit) else tuple(bands)
 
 

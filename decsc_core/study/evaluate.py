@@ -95,7 +95,6 @@ def score_rows(
     scenes: Sequence[str] | None = None,
     crop: int | None = None,
     weights: Path | str | None = None,
-    shifts: int | None = None,
     seen: dict[str, tuple[str, int]] | None = None,
 ) -> pd.DataFrame:
     """The rows of one method, computed, or read from `folder` if they are there and were computed from the same.
@@ -118,7 +117,7 @@ def score_rows(
         Names of scenes instead of all test scenes.
     crop : int, optional
         Take only the centre of each scene, at most this many pixels a side; where there are scores, no less than their windows.
-    weights, shifts
+    weights
         See `registry.make`.
     seen : dict, optional
         SHA-256 and number of bands of scenes that calls with the same data set and crop have read; those of this one are added.
@@ -144,7 +143,7 @@ def score_rows(
     for name in names:
         if name not in seen:
             seen[name] = read(name).sha256(), read(name).cube.shape[2]
-    denoiser = _denoiser(method, weights, shifts, seen[names[0]][1])
+    denoiser = _denoiser(method, weights, seen[names[0]][1])
     learned = getattr(denoiser, "weights", None)
     inputs = {
         "profile": profile,
@@ -153,7 +152,6 @@ def score_rows(
         "method": method,
         "seed": seed,
         "crop": crop,
-        "shifts": shifts,
         "weights": learned.sha256 if learned else "",
         "scenes": {name: seen[name][0] for name in names},
     }
@@ -232,15 +230,15 @@ class _Files:
         write_text(self.json, json.dumps(sidecar, indent=1))
 
 
-def _denoiser(method: str, weights: Path | str | None, shifts: int | None, bands: int) -> Callable[[np.ndarray], Estimate]:
+def _denoiser(method: str, weights: Path | str | None, bands: int) -> Callable[[np.ndarray], Estimate]:
     """The registry's denoiser, or the one that does nothing."""
     if method == NOISY:
-        if wrong := [option for option, value in (("weights", weights), ("shifts", shifts)) if value is not None]:
-            raise ValueError(f"method {NOISY!r} does not take {' or '.join(wrong)}; leave that out")
+        if weights is not None:
+            raise ValueError(f"method {NOISY!r} does not take weights; leave that out")
         return Estimate
     if method not in METHODS:
         raise ValueError(f"method {method!r} does not exist; choose one of {NOISY}, {', '.join(METHODS)}")
-    return make(method, weights=weights, shifts=shifts, bands=bands)
+    return make(method, weights=weights, bands=bands)
 
 
 def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.ndarray) -> tuple[Estimate, dict]:

@@ -108,8 +108,8 @@ def save_table(
     """
     folder, caption, best = Path(folder), _one_line(caption), best or {}
     write_whole(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))
-    write_whole(folder / f"{name}.md", lambda path: path.write_text(tables.markdown(frame, caption, best)))
-    write_whole(folder / f"{name}.tex", lambda path: path.write_text(tables.latex(frame, name, caption, best)))
+    write_text(folder / f"{name}.md", tables.markdown(frame, caption, best))
+    write_text(folder / f"{name}.tex", tables.latex(frame, name, caption, best))
     text = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]
     _save_sidecar(name, folder, caption, provenance, best=best, text=text)
     return tables.shown(frame)

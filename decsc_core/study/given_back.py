@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from decsc_core import metrics
@@ -78,8 +79,8 @@ def _alone(weights: files.Weights) -> Denoiser:
 
 def _mean(noisy: np.ndarray, cube: np.ndarray, e: float) -> np.ndarray:
     """The mean (H, W, B) of a misfit of scale `e`, given what an estimate leaves over."""
-    return posterior_mean(_images(noisy - cube), noise_levels(_images(noisy)), e)[0].permute(1, 2, 0).numpy()
+    return rearrange(posterior_mean(_images(noisy - cube), noise_levels(_images(noisy)), e)[0], "b h w -> h w b").numpy()
 
 
 def _images(cube: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(cube.transpose(2, 0, 1)))[None]
+    return rearrange(torch.from_numpy(cube), "h w b -> 1 b h w")

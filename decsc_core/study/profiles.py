@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from decsc_core.denoisers.registry import METHODS
+from decsc_core.denoisers.registry import LEARNED, METHODS
 from decsc_core.metrics import SSIM_WINDOW
 from decsc_core.networks.catalog import sizes
 from decsc_core.noise import CASES
@@ -27,10 +27,9 @@ def _whole(least: int) -> dict:
 
 
 _NAME = {"type": "string", "minLength": 1}
-_LEARNED = [name for name in METHODS if "weights" in METHODS[name].options]
 _SCORED = ["noisy", *METHODS]
 _WEIGHTS = {
-    "type": "object", "propertyNames": _one(_LEARNED), "additionalProperties": _NAME, "description": "give a mapping of methods to files"
+    "type": "object", "propertyNames": _one(LEARNED), "additionalProperties": _NAME, "description": "give a mapping of methods to files"
 }
 SCHEMA = schema.section({
     "profile": _NAME,
@@ -42,7 +41,7 @@ SCHEMA = schema.section({
     "crop": {"type": ["integer", "null"], "minimum": SSIM_WINDOW},
     "weights": _WEIGHTS,
     "train": schema.section({
-        "method": _one(_LEARNED),
+        "method": _one(LEARNED),
         "preset": _NAME,
         "dataset": _one(DATASETS),
         "case": _one(CASES),

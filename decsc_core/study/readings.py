@@ -12,12 +12,12 @@ from decsc_core.study import paper
 from decsc_core.study.captions import describe_rows, provenance
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.rows import gather
+from decsc_core.study.tables import METRICS
 
 READINGS = {"mixture-disjoint": "disjoint", "mixture-independent": "independent"}
 """The noise cases that are readings of the paper's mixture, and what they are called in the table."""
 GAUSSIAN = "gauss-95"
 """What both begin with."""
-METRICS = ("psnr", "ssim", "sam")
 
 
 def score(
@@ -69,7 +69,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         with its mean over the scenes.
     """
     mixed = rows[rows["case"].isin(READINGS)]
-    by_seed = mixed.groupby(["method", "case", "seed"], sort=False)[list(METRICS)].mean()
+    by_seed = mixed.groupby(["method", "case", "seed"], sort=False)[METRICS].mean()
     by_seed = by_seed.rename_axis(columns="index").stack().unstack("case").rename(columns=READINGS)
     by_seed["difference"] = by_seed["independent"] - by_seed["disjoint"]
     grouped = by_seed.groupby(["method", "index"], sort=False)

@@ -38,7 +38,7 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
         told = ", ".join([*weights, f"code {own['code'].iloc[0]}"])
         found += [
             {"case": case, "method": method, "metric": metric, "ours": own[metric].mean(), "provenance": told}
-            for metric in ("psnr", "ssim", "sam")
+            for metric in tables.METRICS
         ]
     return pd.DataFrame(found, columns=["case", "method", "metric", "ours", "provenance"])
 

@@ -81,9 +81,13 @@ _LATEX = {
 }
 
 
+METRICS = ["psnr", "ssim", "sam"]
+"""Of a cube: MPSNR [dB], SSIM and SAM [rad]."""
+
+
 def case_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over the scenes, laid out as Table II: a row a `case` and `index` (metric), a column a method (as printed)."""
-    means = rows.groupby(["case", "method"], sort=False)[["psnr", "ssim", "sam"]].mean().rename_axis(columns="index")
+    means = rows.groupby(["case", "method"], sort=False)[METRICS].mean().rename_axis(columns="index")
     wide = means.stack().unstack("method", sort=False).rename(columns=label)
     return wide.rename_axis(columns=None).reset_index()
 
@@ -93,9 +97,9 @@ def best_of_rows(table: pd.DataFrame) -> dict[int, Best]:
     return {row: BEST[metric] for row, metric in enumerate(table["index"])}
 
 
-def scene_table(rows: pd.DataFrame, metric: str = "psnr") -> pd.DataFrame:
-    """One metric of every scene: `method` and a column a scene; methods and scenes in the order of the rows."""
-    wide = rows.pivot(index="method", columns="scene", values=metric)
+def scene_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """MPSNR [dB] of every scene: `method` and a column a scene; methods and scenes in the order of the rows."""
+    wide = rows.pivot(index="method", columns="scene", values="psnr")
     wide = wide.loc[rows["method"].unique(), rows["scene"].unique()].rename_axis(columns=None).reset_index()
     return wide.assign(method=wide["method"].map(label))
 

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from pooch import file_hash
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -489,10 +490,10 @@ def claim(folder: Path, after: ExitStack) -> None:
 
 def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     """The network before the first step and, if it was trained before, that training's hash and story."""
-    if config.start is None:
-        return build(config.model, torch.Generator().manual_seed(config.seed)), None
-    start = weights.load(config.start)
     model = build(config.model, torch.Generator().manual_seed(config.seed))
+    if config.start is None:
+        return model, None
+    start = weights.load(config.start)
     own, taken = model.state_dict(), start.model.state_dict()
     if {start.method, method_of(config.model)} == PRIORS.keys():
         if config.kept:
@@ -572,7 +573,7 @@ def unlike(folder: Path, config: TrainConfig) -> str:
         if getattr(there, one.name) != getattr(config, one.name):
             what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
             return f"with another configuration ({what})"
-    if began and Path(config.start).exists() and weights.file_sha256(config.start) != began:
+    if began and Path(config.start).exists() and file_hash(config.start) != began:
         return f"that began from other weights than {config.start} has"
     if files and any((now := _files(config)).values()) and (what := _changed(files, now)):  # or they are not on this machine any more
         return f"on other scenes ({what})"

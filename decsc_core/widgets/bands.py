@@ -90,18 +90,16 @@ class BandExplorer(Explorer):
         places = [
             window[0] + int(share * (window[1] - window[0])) for window, share in zip(self._window(), (row, column))
         ]
-        self._held = True
-        self.row.value, self.column.value = places
-        self._held = False
+        with self._holding():
+            self.row.value, self.column.value = places
         self._moved({})
 
     def _window(self) -> list[tuple[int, int]]:
         """First row and the one after the last of the zoom window, and the same for its columns; at least `LEAST` of each."""
         for control in (self.rows, self.columns):
             low = min(control.value[0], control.max - LEAST)
-            self._held = True
-            control.value = low, max(control.value[1], low + LEAST)
-            self._held = False
+            with self._holding():
+                control.value = low, max(control.value[1], low + LEAST)
         return [self.rows.value, self.columns.value]
 
     def _draw(self) -> None:

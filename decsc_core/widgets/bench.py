@@ -29,7 +29,7 @@ from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.cubes import centre
 from decsc_core.study.evaluate import NOISY, noisy_cube
 from decsc_core.study.paper import label
-from decsc_core.widgets.status import Status, guarded
+from decsc_core.widgets.status import Holding, Status, guarded
 
 FILE = "file"
 """The data set that stands for a file whose path is typed in."""
@@ -83,7 +83,7 @@ class Trace(NamedTuple):
     wavelengths: np.ndarray | None
 
 
-class Bench(widgets.VBox):
+class Bench(Holding, widgets.VBox):
     """A scene, its noise, and what has been computed from them, under the controls that choose them.
 
     Explorers share it; the trait `version` changes whenever the cubes have.
@@ -182,7 +182,6 @@ class Bench(widgets.VBox):
             0, 0, EVALUATIONS + 1, description="Evaluations", style={"description_width": "6em"}
         )
         self.progress.layout.display = "none"
-        self._held = False
         self._set_names()
         if dataset == FILE:
             self.path.value = scene
@@ -306,15 +305,12 @@ class Bench(widgets.VBox):
         """Offer the scenes of the data set, those for testing first; none if it is not on this machine."""
         is_file = self.dataset.value == FILE
         self.scene.layout.display, self.path.layout.display = ("none", "") if is_file else ("", "none")
-        self._held = True
-        try:
+        with self._holding():
             self.scene.options = ()
             if not is_file:
                 splits = scenes_by_split(self.dataset.value)
                 names = [name for split in ("test", "validation", "train") for name in splits.get(split, ())]
                 self.scene.options, self.scene.value = names, names[0]
-        finally:
-            self._held = False
 
     @staticmethod
     def _usual_level(dataset: str, case: str) -> float:
@@ -326,10 +322,9 @@ class Bench(widgets.VBox):
         self._set_names()
         self.status.clear()
         if RECORDED in (change["old"], change["new"]):
-            self._held = True
-            self.case.value = "gauss-95"
-            self.level.value = self._usual_level(change["new"], self.case.value)
-            self._held = False
+            with self._holding():
+                self.case.value = "gauss-95"
+                self.level.value = self._usual_level(change["new"], self.case.value)
         if self.dataset.value != FILE or self.path.value:
             self._load()
 
@@ -337,9 +332,8 @@ class Bench(widgets.VBox):
     def _choose_case(self, change: dict) -> None:
         if self._held:
             return
-        self._held = True
-        self.level.value = LEVELS[self.case.value]
-        self._held = False
+        with self._holding():
+            self.level.value = LEVELS[self.case.value]
         self._load()
 
     @guarded

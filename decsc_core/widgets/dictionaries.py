@@ -75,9 +75,8 @@ class DictionaryExplorer(Explorer):
         which, view = self.which.value, self.view
         order = self.order[which]
         if self.rank.max != len(order):
-            self._held = True
-            self.rank.max = len(order)
-            self._held = False
+            with self._holding():
+                self.rank.max = len(order)
             show_anew(self._rank_box)
         rank = self.rank.value
         atom = int(order[rank - 1])

@@ -11,7 +11,7 @@ import numpy as np
 from decsc_core.study.figures import display_bands, false_colour
 from decsc_core.widgets.bench import STYLE, WRAP, Bench
 from decsc_core.widgets.picture import as_bytes, grey, signed
-from decsc_core.widgets.status import guarded
+from decsc_core.widgets.status import Holding, guarded
 
 CONTRAST = (0.5, 99.5)
 """Percentiles of the clean band that are shown black and white."""
@@ -27,7 +27,7 @@ class Facts(widgets.HTML):
         self.value = f"<div class='decsc-facts'{data}>{escape(text)}</div>"
 
 
-class Explorer(widgets.VBox):
+class Explorer(Holding, widgets.VBox):
     """A view of a bench. It refreshes itself when the bench has changed: at once in view, else when it comes into view.
 
     A subclass makes its widgets before it calls this, and writes `_refresh` (the bench has changed) and `_draw` (a
@@ -47,7 +47,7 @@ class Explorer(widgets.VBox):
     ) -> None:
         super().__init__(children)
         self.bench, self.status = bench, bench.status
-        self._drawn, self._held = None, False
+        self._drawn = None
         for control in controls:
             control.observe(self._moved, "value")
         bench.observe(self._bench_changed, "version")
@@ -68,11 +68,8 @@ class Explorer(widgets.VBox):
         """Catch up with the bench, if anybody can see it."""
         if not self._in_view or self._drawn == self.bench.version:
             return
-        self._held = True
-        try:
+        with self._holding():
             self._refresh()
-        finally:
-            self._held = False
         self._draw()
         self._drawn = self.bench.version
 

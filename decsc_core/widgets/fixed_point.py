@@ -95,14 +95,12 @@ class FixedPointExplorer(Explorer):
     def _solve_again(self, change: dict) -> None:
         if self._held or self._caught_up():
             return
-        self._held = True
-        try:
-            self._solve()
-        except (Exception, KeyboardInterrupt):
-            self.solver.value, self.tolerance.value, self.window.value = self.solved
-            raise
-        finally:
-            self._held = False
+        with self._holding():
+            try:
+                self._solve()
+            except (Exception, KeyboardInterrupt):
+                self.solver.value, self.tolerance.value, self.window.value = self.solved
+                raise
         self._draw()
         self.status.clear()
 

@@ -72,9 +72,8 @@ class MethodExplorer(Explorer):
         try:
             self._compute()
         except (Exception, KeyboardInterrupt):
-            self._held = True
-            self.left.value, self.right.value = self.shown
-            self._held = False
+            with self._holding():
+                self.left.value, self.right.value = self.shown
             raise
         self._draw()
         self.status.clear()
@@ -128,7 +127,7 @@ class MethodExplorer(Explorer):
 
 def _usable(name: str, bench: Bench) -> bool:
     """Whether a method needs no weights, or has some on the bench or in the package."""
-    if name == NOISY or "weights" not in METHODS[name].options or name == bench.method:
+    if name == NOISY or name not in LEARNED or name == bench.method:
         return True
     try:
         files.shipped(name)

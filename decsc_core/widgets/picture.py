@@ -122,7 +122,7 @@ class Plot(widgets.Image):
         Height above the axes, for their titles and a legend [inch].
     """
 
-    def __init__(self, width: float, height: float, ratios: tuple[float, ...] = (1,), above: float = 0.3) -> None:
+    def __init__(self, width: float, height: float, ratios: tuple[float, ...], above: float = 0.3) -> None:
         super().__init__(format="png", layout=widgets.Layout(margin="0", max_width="100%", object_fit="contain"))
         with style():
             figure = Figure((width, height), DPI, layout="none")

@@ -1,4 +1,4 @@
-"""The line that says what is going on and what went wrong, and how the callbacks of widgets report to it."""
+"""The line that says what is going on and what went wrong, how the callbacks of widgets report to it, and what keeps them still."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ class Status(widgets.HTML):
         elif not isinstance(error, (ValueError, RuntimeError, OSError)):
             told = f"{type(error).__name__}: {told}"
         self.value = f"<span class='decsc-error' style='color:#b00020'>{escape(told)}</span>"
+
+
+class Holding:
+    """Something that does not follow changes of its own widgets while it is held."""
+
+    _held = False
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Be held for the time of a `with`, also if that fails, or within another."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
 
 
 def guarded(method: Callable) -> Callable:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decsc_core import metrics, weights
-from decsc_core.denoisers import CubeError, Denoiser, Estimate
+from decsc_core.denoisers import CubeError, Denoiser, Estimate, registry
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.networks.catalog import LEARNED, build, configure
 
@@ -73,7 +73,10 @@ def test_torchs_default_type_changes_nothing(denoiser, name):
 
 def test_it_is_what_the_registry_says(denoiser, name):
     method = denoiser(name)
-    assert (method.name, method.kind) == (name, METHODS[name].kind)
+    assert (method.name, method.kind, method.params > 0) == (name, METHODS[name].kind, METHODS[name].params > 0)
+    assert (name in registry.LEARNED) == (name in LEARNED)
+    if "sigma" in METHODS[name].options:
+        assert make(name, sigma=20).sigma == 20
 
 
 @pytest.mark.parametrize("bands", [1, 5, 31, 46, 128])

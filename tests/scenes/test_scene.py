@@ -229,8 +229,8 @@ def test_a_cube_without_any_data_is_refused():
 
 def test_with_cube_keeps_everything_else(rng):
     scene = Scene(rng.random((4, 5, 3)), "s", np.array([400.0, 500, 600]), 2.0, 1.0, metadata={"crs": "x"})
-    other = scene.with_cube(np.zeros((4, 5, 3)), "zero")
-    assert (other.name, other.scale, other.offset, other.metadata) == ("zero", 2.0, 1.0, {"crs": "x"})
+    other = scene.with_cube(np.zeros((4, 5, 3)))
+    assert (other.name, other.scale, other.offset, other.metadata) == ("s", 2.0, 1.0, {"crs": "x"})
     np.testing.assert_array_equal(other.wavelengths, scene.wavelengths)
     np.testing.assert_array_equal(other.physical(), 1)
     with pytest.raises(SceneError, match=r"\(4, 5, 2\) but the scene is \(4, 5, 3\)"):

@@ -32,9 +32,10 @@ def test_the_maps_are_root_mean_squares_over_the_bands(scene):
     np.testing.assert_allclose(found.error**2, np.square(noisy - scene.cube, dtype=float).mean(2))
 
 
-def test_bins_hold_pixels_of_like_spread(scene):
+def test_bins_hold_pixels_of_like_spread(scene, monkeypatch):
+    monkeypatch.setattr(calibration, "BINS", 4)
     spread = np.random.default_rng(1).permutation(120).reshape(12, 10) / 120
-    table = calibration.calibrate([maps(scene, spread, 3 * spread), maps(scene, spread, 1 - spread)], bins=4)
+    table = calibration.calibrate([maps(scene, spread, 3 * spread), maps(scene, spread, 1 - spread)])
     assert list(table["bin"]) == [1, 2, 3, 4] * 2
     centres = (np.array([14.5, 44.5, 74.5, 104.5])) / 120
     np.testing.assert_allclose(table["spread"], np.tile(centres, 2))

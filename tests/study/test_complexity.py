@@ -47,8 +47,7 @@ def test_an_evaluation_of_f_costs_what_the_released_one_does(method, side):
 
 
 def test_shifted_copies_count(noisy):
-    config = configure("decsc", "tiny")
-    one, two = (complexity.gmacs(config, 24, shifts=count, evaluations=3) for count in (1, 2))
+    one, two = (complexity.gmacs(configure("decsc", "tiny", shifts=count), 24, evaluations=3) for count in (1, 2))
     assert two == pytest.approx(2 * one, rel=0.2)
 
 

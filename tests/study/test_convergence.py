@@ -139,7 +139,7 @@ def test_the_radius_tells_whether_repetition_settles(pair, gain, settles):
 
 
 def test_the_study_has_a_row_for_each_scene_and_method(contraction, scene, pair):
-    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
+    scenes = [scene, replace(scene, cube=scene.cube[::-1].copy(), name="upside-down")]
     curves, table = convergence.study(contraction, scenes, "gauss-55", 3, shifts=SHIFTS, evaluations=40)
     assert list(zip(table["scene"], table["method"])) == [
         (s.name, method) for s in scenes for method in (*convergence.SOLVERS, "network")
@@ -235,7 +235,7 @@ def test_the_verdict_counts_scenes_and_copies_and_names_the_largest_change():
 
 
 def test_the_figure_of_depths_is_zero_at_the_cap(scene):
-    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside_down")]
+    scenes = [scene, replace(scene, cube=scene.cube[::-1].copy(), name="upside_down")]
     curves, _ = convergence.deeper(deep(0.2), scenes, "gauss-55", 3, depths=(12,))
     change, residual, converged = convergence.draw_deeper(curves, 6).axes
     assert [line.get_label() for line in change.get_lines()[:2]] == ["waves", "upside down"]
@@ -275,7 +275,7 @@ def test_the_study_takes_scenes_of_fewer_bands(contraction, scene):
 
 
 def test_the_figure_shows_means_over_scenes(contraction, scene):
-    scenes = [scene, scene.with_cube(scene.cube[::-1].copy(), "upside-down")]
+    scenes = [scene, replace(scene, cube=scene.cube[::-1].copy(), name="upside-down")]
     curves, _ = convergence.study(contraction, scenes, "gauss-55", 3, shifts=1, evaluations=30)
     figure = convergence.draw(curves, trained=(2, 4))
     lines = figure.axes[0].get_lines()

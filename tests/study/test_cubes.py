@@ -19,7 +19,7 @@ def test_a_nearly_empty_band_gives_way_to_the_nearest_that_is_not():
     cube[10:, :, [0, 4]] = 0.2
     cube[0, 0, 2] = 1  # a single bright pixel is no image
     assert lit_bands(cube, (1, 3, 4, 6)) == (1, 1, 5, 5)
-    assert lit_bands(cube, (1, 3), span=0.3) == (1, 3)
+    assert lit_bands(cube / 3, (1, 3)) == (1, 3)
 
 
 def test_numerical_rank_counts_the_energy():

@@ -112,6 +112,13 @@ def check_positive(**values: float | None) -> None:
             raise ValueError(f"{name}={value} must be a number above 0")
 
 
+def check_least(least: float, /, **values: float | None) -> None:
+    """Raise a ValueError for the first of the given parameters that is neither None nor a finite number of at least `least`."""
+    for name, value in values.items():
+        if value is not None and not least <= value < np.inf:
+            raise ValueError(f"{name}={value} must be a number of at least {least}")
+
+
 def check_counts(least: int = 1, /, **values: int | None) -> None:
     """Raise a ValueError for the first of the given parameters that is neither None nor a whole number of at least `least`."""
     for name, value in values.items():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
+import numpy as np
+import scipy.fft
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
-from decsc_core.denoisers.classical.base import NoiseAware, check_counts
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least
 from decsc_core.denoisers.classical.noise_level import noise_level
 
 THRESHOLDING_SIDE, WIENER_SIDE = 4, 5
@@ -99,8 +101,7 @@ class BM4D(NoiseAware):
             raise ValueError(f"group={group} must be a power of two")
         if not 1 <= step <= THRESHOLDING_SIDE:
             raise ValueError(f"step={step} must be 1 to {THRESHOLDING_SIDE}, for the cubes to cover the volume")
-        if not threshold >= 0:
-            raise ValueError(f"threshold={threshold} must not be below 0")
+        check_least(0, threshold=threshold)
         if group_variance and sigma is not None:
             raise ValueError("group_variance measures the noise itself; leave sigma out")
         self.group = group
@@ -195,7 +196,4 @@ def _haar(length: int) -> Tensor:
 
 def _cosine(length: int) -> Tensor:
     """The orthonormal DCT-II matrix."""
-    index = torch.arange(length, dtype=torch.float64)
-    matrix = torch.cos(torch.pi / length * index[:, None] * (index + 0.5)) * (2 / length) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix
+    return torch.from_numpy(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"))

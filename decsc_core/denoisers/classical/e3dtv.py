@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.classical.base import ModelDriven, check_counts, check_positive
+from decsc_core.denoisers.classical.base import ModelDriven, check_counts, check_least, check_positive
 from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 MOST_PENALTY = 1e6
@@ -91,10 +91,8 @@ class E3DTV(ModelDriven):
             check_counts(rank=one)
         check_counts(iterations=iterations)
         check_positive(tau=tau, sparsity=sparsity, mu=mu)
-        if not 1 <= growth < float("inf"):
-            raise ValueError(f"growth={growth} must be a number of at least 1")
-        if not tolerance >= 0:
-            raise ValueError(f"tolerance={tolerance} must be a number of at least 0")
+        check_least(1, growth=growth)
+        check_least(0, tolerance=tolerance)
         self.ranks, self.tau, self.sparsity, self.mu, self.growth = ranks, tau, sparsity, mu, growth
         self.iterations, self.tolerance, self.seed = iterations, tolerance, seed
 

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
-from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least, check_positive, relative_change
 from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
 from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
@@ -111,8 +111,7 @@ class LLRT(NoiseAware):
         super().__init__(sigma=sigma, device=device)
         check_counts(patch=patch, group=group, iterations=iterations, step=step, half_window=half_window, inner=inner)
         check_positive(noise_factor=noise_factor, strength=strength, kappa=kappa, alpha=alpha, beta=beta, rho=rho)
-        if smoothness is not None and not 0 <= smoothness < float("inf"):
-            raise ValueError(f"smoothness={smoothness} must be a number of at least 0")
+        check_least(0, smoothness=smoothness)
         self.smallest = (patch or LARGEST_PATCH, patch or LARGEST_PATCH, 1)
         self.kappa, self.alpha, self.beta, self.rho, self.inner = kappa, alpha, beta, rho, inner
         self._given = dict(

@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
-from decsc_core.denoisers.classical.shrinkage import shrink_singular_values, soft_threshold
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least, check_positive, relative_change
+from decsc_core.denoisers.classical.shrinkage import reweighted_threshold, shrink_singular_values, soft_threshold
 
 MOST_PENALTY = 1e10
 
@@ -92,11 +92,8 @@ class LogTNN(NoiseAware):
         super().__init__(sigma=sigma, device=device)
         check_positive(phi=phi, varpi=varpi, omega=omega, offset=offset)
         check_counts(iterations=iterations)
-        for name, value in (("theta", theta), ("tolerance", tolerance)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}={value} must be a number of at least 0")
-        if not 1 <= growth < float("inf"):
-            raise ValueError(f"growth={growth} must be a number of at least 1")
+        check_least(0, theta=theta, tolerance=tolerance)
+        check_least(1, growth=growth)
         self.theta, self.phi, self.varpi, self.omega, self.offset = theta, phi, varpi, omega, offset
         self.growth, self.iterations, self.tolerance = growth, iterations, tolerance
 
@@ -135,12 +132,8 @@ class LogTNN(NoiseAware):
 
     def _shrink(self, cube: Tensor, axis: int, threshold: float) -> Tensor:
         """Step 1: shrink the singular values of all Fourier slices of (H, W, B) along `axis`, with t = `threshold`."""
-        offset = self.offset
-
-        def shrink(values: Tensor) -> Tensor:
-            root = (values + offset).square() - 4 * threshold
-            return torch.where(root > 0, (values - offset + root.clamp(min=0).sqrt()) / 2, 0)
-
         slices = torch.fft.rfft(cube, dim=axis).movedim(axis, 0)
-        shrunk = shrink_singular_values(slices.to(torch.complex64) if axis == 2 else slices, shrink)
+        shrunk = shrink_singular_values(
+            slices.to(torch.complex64) if axis == 2 else slices, lambda values: reweighted_threshold(values, threshold, self.offset)
+        )
         return torch.fft.irfft(shrunk.to(slices.dtype).movedim(0, axis), n=cube.shape[axis], dim=axis)

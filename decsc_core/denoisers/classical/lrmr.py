@@ -6,14 +6,13 @@ TGRS 52(8), 2014; solved by GoDec: T. Zhou, D. Tao, ICML 2011.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.classical.base import ModelDriven, check_counts
+from decsc_core.denoisers.classical.matching import coverage, gather, grid, scatter_add
+from decsc_core.denoisers.classical.base import ModelDriven, check_counts, check_least
 
 BUDGET = {"cpu": 2**21, "cuda": 2**28}
 """Bytes of blocks that are decomposed together; on a CPU as many as its cache holds."""
@@ -99,8 +98,7 @@ class LRMR(ModelDriven):
         super().__init__(device=device)
         check_counts(rank=rank, block=block, step=step, iterations=iterations)
         check_counts(0, power=power)
-        if sparsity is not None and not 0 <= sparsity < np.inf:
-            raise ValueError(f"sparsity={sparsity} must be a finite number, 0 or above")
+        check_least(0, sparsity=sparsity)
         self.rank, self.block, self.sparsity, self.step = rank, block, sparsity, step
         self.iterations, self.power, self.seed = iterations, power, seed
         side = block or max(_UP_TO_100_BANDS["block"], _MORE_BANDS["block"])
@@ -130,9 +128,7 @@ class LRMR(ModelDriven):
             size += float(blocks.square().sum())
             taken.append(steps)
             bar.update(len(some))
-        weight = noisy.new_zeros(height, width)
-        weight[corners.unbind(1)] = 1
-        restored /= spread(weight, side)[..., None]
+        restored /= coverage(corners, restored, side)
         residuals = (change[: max(taken)] / max(size, 1e-20)).sqrt().tolist()
         return restored, [Record(residuals, len(residuals), max(taken) < self.iterations or None)]
 

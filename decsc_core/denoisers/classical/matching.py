@@ -98,6 +98,13 @@ def spread(weights: Tensor, side: Side) -> Tensor:
     return weights
 
 
+def coverage(corners: Tensor, like: Tensor, side: int) -> Tensor:
+    """How many of the patches at corners (..., 2) cover each pixel of (H, W, B) `like`: (H, W, 1)."""
+    weight = like.new_zeros(like.shape[:2])
+    weight.index_put_(corners.unbind(-1), weight.new_ones(()), accumulate=True)
+    return spread(weight, side)[..., None]
+
+
 def _distances(image: Tensor, references: Tensor, offsets: list[list[int]], sides: Sequence[int]) -> Tensor:
     """Squared distances (offsets, R), infinite beyond the border and -1 between a reference and itself."""
     axes = [axis.unique(return_inverse=True) for axis in references.unbind(1)]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
-from decsc_core.denoisers.classical.matching import gather, grid, scatter_add, spread
-from decsc_core.denoisers.classical.base import NoiseAware, check_counts
+from decsc_core.denoisers.classical.matching import coverage, gather, grid, scatter_add
+from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least
 from decsc_core.denoisers.classical.noise_level import noise_level
 
 KEPT = 2**30
@@ -104,8 +103,7 @@ class MTSNMF(NoiseAware):
         check_counts(patch=patch, atoms=atoms, stride=stride, iterations=iterations)
         if stride is not None and stride > patch:
             raise ValueError(f"stride={stride} must not exceed patch={patch}: pixels would be left out")
-        if not 0 <= tolerance < np.inf:
-            raise ValueError(f"tolerance={tolerance} must be a finite number, 0 or above")
+        check_least(0, tolerance=tolerance)
         self.patch, self.atoms, self.stride = patch, atoms, stride
         self.tolerance, self.iterations, self.whiten, self.seed = tolerance, iterations, whiten, seed
         self.smallest = (patch, patch, 1)
@@ -228,9 +226,7 @@ class _Patches:
         for some, part in zip(self.corners.split(self.chunk), code.split(self.chunk, dim=1)):
             patches = (part.T @ dictionary).view(len(some), self.side**2, -1)
             scatter_add(total, some, patches, self.side)
-        weight = total.new_zeros(total.shape[:2])
-        weight[self.corners.unbind(1)] = 1
-        return total / spread(weight, self.side)[..., None]
+        return total / coverage(self.corners, total, self.side)
 
 
 def _relative_level(noisy: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
-from decsc_core.denoisers.classical.shrinkage import shrink_singular_values
+from decsc_core.denoisers.classical.matching import coverage, gather, grid, nearest, scatter_add
+from decsc_core.denoisers.classical.shrinkage import reweighted_threshold, shrink_singular_values
 
 BUDGET = 2**26
 """Bytes of patches that `NonlocalGroups.low_rank` takes at a time."""
@@ -75,18 +75,9 @@ class NonlocalGroups:
         for members, constant in zip(self.members.split(chunk), constants.split(chunk)):
             patches = gather(cube, members, self.side).flatten(2)
             mean = patches.mean(1, keepdim=True)
-            patches = mean + shrink_singular_values(patches - mean, lambda values: shrink(values, constant[:, None]))
+            patches = mean + shrink_singular_values(patches - mean, lambda values: reweighted_threshold(values, constant[:, None]))
             scatter_add(total, members, patches, self.side)
-        places = self.members.flatten(0, 1)
-        weight = cube.new_zeros(cube.shape[:2])
-        weight.index_put_(places.unbind(1), weight.new_ones(()), accumulate=True)
-        return total, spread(weight, self.side)[..., None]
-
-
-def shrink(values: Tensor, constant: Tensor) -> Tensor:
-    """(s + sqrt(s^2 - 4 C)) / 2 for each singular value s whose square exceeds 4 C, 0 for the others."""
-    root = values.square() - 4 * constant
-    return torch.where(root > 0, (values + root.clamp(min=0).sqrt()) / 2, 0)
+        return total, coverage(self.members, cube, self.side)
 
 
 def remaining_noise(estimate: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:

@@ -13,6 +13,15 @@ def soft_threshold(values: Tensor, threshold: float | Tensor) -> Tensor:
     return values - torch.clamp(values, -threshold, threshold)
 
 
+def reweighted_threshold(values: Tensor, constant: float | Tensor, offset: float = 0.0) -> Tensor:
+    """(s - o + sqrt((s + o)^2 - 4 C)) / 2 for each s >= 0 where that root exists, 0 elsewhere; o is the `offset`, C the `constant`.
+
+    A threshold that is C / (s + o) for what it leaves of s: the more there is, the less it takes.
+    """
+    root = (values + offset).square() - 4 * constant
+    return torch.where(root > 0, (values - offset + root.clamp(min=0).sqrt()) / 2, 0)
+
+
 def shrink_singular_values(matrices: Tensor, shrink: Callable[[Tensor], Tensor]) -> Tensor:
     """Replace the singular values of a batch of matrices, keeping the singular vectors.
 

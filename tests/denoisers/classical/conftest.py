@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,16 @@ class ModelDrivenGolden:
 def golden(shared) -> ModelDrivenGolden:
     """The goldens of the model-driven methods; see `ModelDrivenGolden`."""
     return ModelDrivenGolden(shared / "golden")
+
+
+@pytest.fixture
+def noisy_ramp() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Makes a smooth cube and the same with Gaussian noise."""
+
+    def ramp(height: int, width: int, bands: int, sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns, wavelengths = np.ogrid[0:1:height * 1j, 0:1:width * 1j, 0:1:bands * 1j]
+        clean = (0.5 + 0.3 * np.sin(3 * rows + columns) * np.cos(2 * wavelengths)).astype(np.float32)
+        noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
+        return clean, clean + np.float32(sigma) * noise
+
+    return ramp

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from decsc_core.cli import app
-from decsc_core.denoisers.classical.base import check_counts, check_positive
+from decsc_core.denoisers.classical.base import check_counts, check_least, check_positive
 from decsc_core.denoisers.classical.bm4d import BM4D
 from decsc_core.denoisers.classical.e3dtv import E3DTV
 from decsc_core.denoisers.classical.llrt import LLRT
@@ -19,6 +21,7 @@ from decsc_core.denoisers.classical.ngmeet import NGMeet
 
 @pytest.mark.parametrize(("check", "wrong"), [
     (check_positive, 0), (check_positive, -1.0), (check_positive, float("nan")), (check_positive, float("inf")),
+    (partial(check_least, 1), 0.9), (partial(check_least, 1), float("nan")), (partial(check_least, 0), float("inf")),
     (check_counts, 0), (check_counts, 2.5), (check_counts, -3), (check_counts, 5.0), (check_counts, "5"),
 ])
 def test_parameters_out_of_range_are_named(check, wrong):

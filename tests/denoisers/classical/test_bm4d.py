@@ -236,6 +236,7 @@ def test_a_constant_band_among_others():
         ({"step": 5}, "step=5 must be 1 to 4"),
         ({"threshold": -1.0}, "threshold=-1.0"),
         ({"threshold": float("nan")}, "threshold=nan"),
+        ({"threshold": float("inf")}, "threshold=inf"),
         ({"sigma": 10.0, "group_variance": True}, "leave sigma out"),
         *(({"sigma": sigma}, f"sigma={re.escape(str(sigma))} must be a number from 1e-12 to 1e") for sigma in (0.0, 1e-20, 1e30, float("nan"), "25")),
     ],

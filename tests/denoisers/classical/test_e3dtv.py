@@ -7,18 +7,9 @@ import pytest
 import torch
 
 from decsc_core.denoisers.classical.e3dtv import E3DTV
-from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 
 SEEDS = (0, 1, 2)
-
-
-def noisy_ramp(height: int, width: int, bands: int, sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth cube and the same with Gaussian noise."""
-    rows, columns, wavelengths = np.ogrid[0:1:height * 1j, 0:1:width * 1j, 0:1:bands * 1j]
-    clean = (0.5 + 0.3 * np.sin(3 * rows + columns) * np.cos(2 * wavelengths)).astype(np.float32)
-    noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
-    return clean, clean + np.float32(sigma) * noise
 
 
 def literally(noisy: np.ndarray, start: np.ndarray, rank: int, iterations: int) -> np.ndarray:
@@ -63,7 +54,7 @@ def literally(noisy: np.ndarray, start: np.ndarray, rank: int, iterations: int) 
 
 
 @pytest.mark.parametrize(("shape", "rank", "iterations"), [((6, 7, 5), 3, 40), ((7, 5, 6), 2, 55), ((4, 4, 1), 1, 30)])
-def test_the_iteration_is_the_published_one_literally(shape, rank, iterations):
+def test_the_iteration_is_the_published_one_literally(noisy_ramp, shape, rank, iterations):
     """Where no singular vectors belong to a singular value of 0, which are anyone's choice."""
     _, noisy = noisy_ramp(*shape)
     start = torch.randn(shape, generator=torch.Generator().manual_seed(3)).double().numpy()
@@ -91,7 +82,7 @@ def test_the_original_is_reproduced(gains, cube):
     assert abs(gain["sam"]) < 0.01 and abs(gain["relative sam"]) < 0.05
 
 
-def test_iterations_are_recorded_and_stop_at_the_tolerance():
+def test_iterations_are_recorded_and_stop_at_the_tolerance(noisy_ramp):
     _, noisy = noisy_ramp(12, 11, 6)
     (all_steps,) = E3DTV()(noisy).record
     assert all_steps.iterations == len(all_steps.residuals) == 40 and all_steps.converged is None
@@ -101,12 +92,12 @@ def test_iterations_are_recorded_and_stop_at_the_tolerance():
     assert fewer.residuals[-1] < 1e-2 <= fewer.residuals[-2]
 
 
-def test_noise_goes_down():
+def test_noise_goes_down(noisy_ramp):
     clean, noisy = noisy_ramp(32, 30, 8)
     assert mpsnr(clean, E3DTV(rank=3)(noisy).cube) > mpsnr(clean, noisy) + 6
 
 
-def test_the_seed_decides_and_the_cube_is_left_alone():
+def test_the_seed_decides_and_the_cube_is_left_alone(noisy_ramp):
     _, noisy = noisy_ramp(16, 17, 5)
     before, first = noisy.copy(), E3DTV(seed=1)(noisy).cube
     np.testing.assert_array_equal(E3DTV(seed=1)(noisy).cube, first)
@@ -117,7 +108,7 @@ def test_the_seed_decides_and_the_cube_is_left_alone():
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1, 1, 31), (2, 3, 4), (9, 1, 5), (13, 17, 1), (15, 11, 31), (8, 9, 46), (7, 8, 128)]
 )
-def test_any_size_and_number_of_bands(shape):
+def test_any_size_and_number_of_bands(noisy_ramp, shape):
     _, noisy = noisy_ramp(*shape)
     estimate = E3DTV()(noisy).cube
     assert estimate.shape == shape and estimate.dtype == np.float32 and np.isfinite(estimate).all()
@@ -128,13 +119,13 @@ def test_a_constant_cube_comes_back():
     np.testing.assert_allclose(E3DTV()(np.zeros((6, 5, 4), np.float32)).cube, 0, atol=1e-3)
 
 
-def test_a_constant_band_among_others_stays_so():
+def test_a_constant_band_among_others_stays_so(noisy_ramp):
     _, noisy = noisy_ramp(24, 24, 6)
     noisy[..., 2] = 0.7
     np.testing.assert_allclose(E3DTV()(noisy).cube[..., 2], 0.7, atol=0.02)
 
 
-def test_one_rank_or_one_for_each_direction():
+def test_one_rank_or_one_for_each_direction(noisy_ramp):
     _, noisy = noisy_ramp(12, 12, 8)
     for same in (np.int64(4), np.array([4, 4, 4]), [4, 4, 4]):
         np.testing.assert_array_equal(E3DTV(rank=same)(noisy).cube, E3DTV(rank=4)(noisy).cube)
@@ -153,8 +144,3 @@ def test_wrong_parameters_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))) as refused:
         E3DTV(**wrong)
     assert "\n" not in str(refused.value)
-
-
-def test_the_registry_makes_it():
-    method = make("e3dtv")
-    assert (method.name, method.kind, method.params) == ("e3dtv", "model-driven", 0)

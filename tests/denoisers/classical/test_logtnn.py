@@ -7,16 +7,7 @@ import pytest
 import torch
 
 from decsc_core.denoisers.classical.logtnn import LogTNN
-from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
-
-
-def noisy_ramp(height: int, width: int, bands: int, sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth cube and the same with Gaussian noise."""
-    rows, columns, wavelengths = np.ogrid[0:1:height * 1j, 0:1:width * 1j, 0:1:bands * 1j]
-    clean = (0.5 + 0.3 * np.sin(3 * rows + columns) * np.cos(2 * wavelengths)).astype(np.float32)
-    noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
-    return clean, clean + np.float32(sigma) * noise
 
 
 def prox(cube: np.ndarray, axis: int, t: float, eps: float) -> np.ndarray:
@@ -70,7 +61,7 @@ def test_fourier_slices_are_shrunk_literally(shape, axis):
 
 @pytest.mark.parametrize("theta", [1e-3, 0.5])
 @pytest.mark.parametrize("shape", [(8, 7, 6), (7, 9, 5), (6, 6, 7)])
-def test_the_iteration_is_the_released_one_literally(shape, theta):
+def test_the_iteration_is_the_released_one_literally(noisy_ramp, shape, theta):
     """Until singular values that are exactly 0 become negative, whose singular vectors are anyone's choice."""
     _, noisy = noisy_ramp(*shape)
     settings = {"theta": theta, "omega": 60.0, "iterations": 16}
@@ -109,7 +100,7 @@ def test_without_the_bands_axis_the_result_is_nearly_the_same(golden, runs):
     assert not np.array_equal(without, full.cube)
 
 
-def test_iterations_are_recorded_and_stop_at_the_tolerance():
+def test_iterations_are_recorded_and_stop_at_the_tolerance(noisy_ramp):
     _, noisy = noisy_ramp(24, 22, 6)
     (few,) = LogTNN(sigma=25.5, offset=5, iterations=7)(noisy).record
     assert few.iterations == len(few.residuals) == 7 and not few.converged
@@ -117,18 +108,18 @@ def test_iterations_are_recorded_and_stop_at_the_tolerance():
     assert enough.converged and enough.residuals[-1] < 1e-2 <= enough.residuals[-2]
 
 
-def test_noise_goes_down():
+def test_noise_goes_down(noisy_ramp):
     clean, noisy = noisy_ramp(40, 44, 10)
     assert mpsnr(clean, LogTNN()(noisy).cube) > mpsnr(clean, noisy) + 8
 
 
-def test_less_noise_is_taken_out_for_a_smaller_sigma():
+def test_less_noise_is_taken_out_for_a_smaller_sigma(noisy_ramp):
     _, noisy = noisy_ramp(40, 40, 8)
     taken = [np.linalg.norm(LogTNN(sigma=sigma)(noisy).cube - noisy) for sigma in (2.0, 25.5, 100.0)]
     assert taken == sorted(taken) and taken[0] < taken[2]
 
 
-def test_the_estimate_is_the_same_each_time_and_the_cube_is_left_alone():
+def test_the_estimate_is_the_same_each_time_and_the_cube_is_left_alone(noisy_ramp):
     _, noisy = noisy_ramp(16, 17, 5)
     before, first = noisy.copy(), LogTNN()(noisy).cube
     np.testing.assert_array_equal(LogTNN()(noisy).cube, first)
@@ -138,7 +129,7 @@ def test_the_estimate_is_the_same_each_time_and_the_cube_is_left_alone():
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1, 1, 31), (2, 3, 4), (9, 1, 5), (13, 17, 1), (15, 11, 31), (8, 9, 46), (7, 8, 128)]
 )
-def test_any_size_and_number_of_bands(shape):
+def test_any_size_and_number_of_bands(noisy_ramp, shape):
     _, noisy = noisy_ramp(*shape)
     estimate = LogTNN(sigma=25.5)(noisy).cube
     assert estimate.shape == shape and estimate.dtype == np.float32 and np.isfinite(estimate).all()
@@ -151,7 +142,7 @@ def test_a_constant_cube_comes_back():
     np.testing.assert_array_equal(LogTNN(sigma=25.5)(np.zeros_like(constant)).cube, 0)
 
 
-def test_a_constant_band_among_others_stays_nearly_so():
+def test_a_constant_band_among_others_stays_nearly_so(noisy_ramp):
     _, noisy = noisy_ramp(48, 48, 6)
     noisy[..., 2] = 0.7
     np.testing.assert_allclose(LogTNN()(noisy).cube[..., 2], 0.7, atol=0.05)
@@ -168,8 +159,3 @@ def test_wrong_parameters_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))) as refused:
         LogTNN(**wrong)
     assert "\n" not in str(refused.value)
-
-
-def test_the_registry_makes_it():
-    method = make("logtnn", sigma=20)
-    assert (method.name, method.kind, method.params, method.sigma) == ("logtnn", "model-driven", 0, 20)

@@ -8,7 +8,6 @@ import torch
 
 from decsc_core.denoisers.classical import lrmr
 from decsc_core.denoisers.classical.lrmr import LRMR
-from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 
 GAUSSIAN = {"rank": 3, "block": 20, "sparsity": 0.005, "step": 4}
@@ -203,8 +202,3 @@ def test_steps_that_leave_out_pixels_are_refused(options, bands, block):
 def test_the_step_is_cut_to_small_blocks():
     cube = noisy(14, 13, 4)
     np.testing.assert_array_equal(LRMR(block=3)(cube).cube, LRMR(block=3, step=3)(cube).cube)
-
-
-def test_the_registry_makes_it():
-    method = make("lrmr")
-    assert (method.name, method.kind, method.params) == ("lrmr", "model-driven", 0)

@@ -8,7 +8,6 @@ import torch
 
 from decsc_core.denoisers.classical import mtsnmf
 from decsc_core.denoisers.classical.mtsnmf import MTSNMF
-from decsc_core.denoisers.registry import make
 from decsc_core.metrics import mpsnr
 
 
@@ -270,8 +269,3 @@ def test_wrong_parameters_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))) as refused:
         MTSNMF(**wrong)
     assert "\n" not in str(refused.value)
-
-
-def test_the_registry_makes_it():
-    method = make("mtsnmf", sigma=30.0)
-    assert (method.name, method.kind, method.params, method.sigma) == ("mtsnmf", "model-driven", 0, 30.0)

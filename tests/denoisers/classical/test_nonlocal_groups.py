@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from decsc_core.denoisers.classical import nonlocal_groups
-from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise, shrink
+from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -81,16 +81,6 @@ def test_patches_without_noise_come_back():
     groups.match(cube.mean(2))
     total, weight = groups.low_rank(cube, torch.zeros(9, 8, dtype=cube.dtype), 10.0)
     torch.testing.assert_close(total / weight, cube, rtol=0, atol=1e-6)
-
-
-def test_shrinkage_solves_its_equation():
-    """x + C / x = s, the larger root; 0 where there is no root."""
-    values, constant = torch.linspace(0, 5, 101, dtype=torch.float64), torch.tensor(1.0)
-    shrunk = shrink(values, constant)
-    kept = values.square() > 4
-    torch.testing.assert_close((shrunk + constant / shrunk)[kept], values[kept])
-    assert (shrunk[kept] >= 1).all() and (shrunk[~kept] == 0).all()
-    torch.testing.assert_close(shrink(values, torch.tensor(0.0)), values)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.5])

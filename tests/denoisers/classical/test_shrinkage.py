@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decsc_core.denoisers.classical.shrinkage import shrink_singular_values, soft_threshold
+from decsc_core.denoisers.classical.shrinkage import reweighted_threshold, shrink_singular_values, soft_threshold
 
 SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1), (2, 7, 3), (2, 3, 3, 8)]
 
@@ -19,6 +19,17 @@ def test_soft_threshold_is_its_definition():
     for limit in (0.0, 0.7, threshold):
         expected = values.sign() * (values.abs() - limit).clamp(min=0)
         torch.testing.assert_close(soft_threshold(values, limit), expected)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_reweighted_threshold_solves_its_equation(offset):
+    """x + C / (x + o) = s, the larger root; 0 where there is no root."""
+    values, constant = torch.linspace(0, 5, 101, dtype=torch.float64), torch.tensor(1.0)
+    shrunk = reweighted_threshold(values, constant, offset)
+    kept = (values + offset).square() > 4
+    torch.testing.assert_close((shrunk + constant / (shrunk + offset))[kept], values[kept])
+    assert (shrunk[kept] >= 1 - offset).all() and (shrunk[~kept] == 0).all()
+    torch.testing.assert_close(reweighted_threshold(values, torch.tensor(0.0), offset)[1:], values[1:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
