@@ -82,6 +82,15 @@ def _inside(at: np.ndarray, side: int) -> np.ndarray:
     return np.pad(np.arange(side), side, mode="reflect" if side > 1 else "edge")[at + side]
 
 
+def dark_level(cube: np.ndarray) -> float:
+    """How bright the darkest areas of (H, W, B) are: the 5th percentile of the means of 9 x 9 pixels of a band, which noise hardly moves."""
+    from scipy.ndimage import uniform_filter
+
+    if cube.dtype not in (np.float32, np.float64):  # the others that the filter does not take among them
+        cube = cube.astype(np.float64)
+    return float(np.percentile(uniform_filter(cube, (9, 9, 1)), 5))
+
+
 def detail_level(image: np.ndarray) -> float:
     """Standard deviation of the noise of a band (H, W), at least 6 x 6 pixels, from its finest diagonal wavelet details.
 

@@ -107,7 +107,7 @@ def denoise(
 ) -> None:
     """Denoise a scene; wavelengths, georeference and no-data go along where the format of OUT has a place for them.
 
-    Floats that span at least 0.25 of about [0, 1] are taken as they are, all others and integers are scaled by their
+    Floats that span at least 0.25 of about [0, 1], their darkest areas at about 0, are taken as they are, all others and integers are scaled by their
     0.1 and 99.9 percentiles and written back in their own units.
     """
     from decsc_core.scenes import read, write
@@ -223,6 +223,8 @@ def noise(
 ) -> None:
     """Add the paper's noise to a scene, in its [0, 1] scale, and print what was drawn as one line of JSON.
 
+    Bands that are bad or of a single value stay as they are.
+
     gauss-15, -55 and -95 have another sigma in every band, up to that; mixture adds impulses, stripes and dead columns to
     gauss-95, in disjoint thirds of the bands or, mixture-independent, in thirds drawn one by one; corr has sigmas that follow
     a bell curve over the bands. Sigmas are those of the bands' Gaussian noise on the 0-255 scale; bands count from 0.
@@ -232,17 +234,20 @@ def noise(
     check_scene_target(out, source)
     with blaming(), telling():
         scene = read(source)
-    noisy, degradation = noises.add_noise(scene.cube, case.value, np.random.default_rng(seed))
+    noisy, dead = scene.cube.copy(), single_valued(scene.cube)
+    if dead.any():
+        say(f"bands that are bad or of a single value in {source} stay as they are; counted from 1: {_numbers(np.flatnonzero(dead))}")
+    noisy[:, :, ~dead], degradation = noises.add_noise(scene.cube[:, :, ~dead], case.value, np.random.default_rng(seed))
     with blaming(str(out)), telling():
         write(scene.with_cube(noisy), out)
-    drawn = degradation.to_json()
+    drawn, numbers = degradation.to_json(), np.flatnonzero(~dead).tolist()
     sigmas = drawn["sigmas"]
     summary = {
         "case": drawn["case"],
         "seed": seed,
         "shape": list(noisy.shape),
         "sigma": {"min": min(sigmas), "mean": float(np.mean(sigmas)), "max": max(sigmas)},
-        **{kind: {"bands": sorted(map(int, drawn[kind]))} for kind in ("impulse", "stripes", "deadlines")},
+        **{kind: {"bands": sorted(numbers[int(band)] for band in drawn[kind])} for kind in ("impulse", "stripes", "deadlines")},
     }
     typer.echo(json_text(summary))
 

@@ -361,6 +361,21 @@ def test_noise_is_that_of_the_seed_and_told_as_json(decsc, tmp_path):
         assert told[kind]["bands"] == sorted(getattr(degradation, kind)) and len(told[kind]["bands"]) == 3
 
 
+def test_noise_leaves_bad_bands_and_counts_the_others(decsc, tmp_path):
+    cube = clean_cube(bands=11)
+    cube[:, :, [0, 5]] = 0.5
+    np.save(tmp_path / "clean.npy", cube)
+    code, out, err = decsc("noise", "clean.npy", "noisy.npy", "--case", "mixture")
+    assert code == 0 and err == "decsc: bands that are bad or of a single value in clean.npy stay as they are; counted from 1: 1, 6\n"
+    noisy, good = np.load(tmp_path / "noisy.npy"), [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    expected, degradation = add_noise(cube[:, :, good], "mixture", np.random.default_rng(0))
+    np.testing.assert_array_equal(noisy[:, :, good], expected)
+    np.testing.assert_array_equal(noisy[:, :, [0, 5]], 0.5)
+    told = json.loads(out)
+    for kind in ("impulse", "stripes", "deadlines"):
+        assert told[kind]["bands"] == sorted(good[band] for band in getattr(degradation, kind))
+
+
 def test_noise_keeps_the_units_of_the_file(decsc, tmp_path):
     clean = np.round(clean_cube() * 4000 + 1000).astype(np.uint16)
     make_tiff(tmp_path / "clean.tif", clean)

@@ -208,6 +208,25 @@ def test_one_band_is_a_band(tmp_path):
     assert "pixels, 1 band. " in bench.about.value
 
 
+def test_bands_of_a_single_value_are_left_out_of_noise_and_scores(tmp_path):
+    whole, some = (file_of(tmp_path, 33, name) for name in ("whole.npy", "some.npy"))
+    cube = np.load(some)
+    cube[:, :, [4, 30]] = 0.3
+    np.save(some, cube)
+    np.save(whole, np.delete(cube, [4, 30], axis=2))
+    benches = [Bench("file", file, level=15, side=48) for file in (some, whole)]
+    assert "Bands of a single value, as bad ones are, are left out: 5, 31 of 33." in benches[0].about.value
+    assert [bench.clean.shape[2] for bench in benches] == [31, 31] and "left out" not in benches[1].about.value
+    assert np.isfinite(benches[0].estimate("tv").scores["psnr"])
+
+
+def test_no_gain_is_told_beside_what_is_exact(tmp_path, network):
+    bench = Bench("file", file_of(tmp_path, BANDS), level=0, side=48, weights=network)
+    methods = MethodExplorer(bench, left="noisy", right="tv")
+    text = re.sub("<[^>]*>", "", methods.facts.value)
+    assert text.startswith("Drag the line") and "inf" not in text and "nan" not in text
+
+
 def test_a_scene_without_a_reference_is_shown_as_recorded(tmp_path, monkeypatch):
     scene = read(file_of(tmp_path, BANDS))
     for load in ("load_scene", "_load_scene"):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import stand_in, without_image
+from decsc_core.bands import dark_level, stand_in, without_image
 from decsc_core.checks import real_numbers
 
 ENORMOUS = 1e12
@@ -137,7 +137,7 @@ class Denoiser(ABC):
 
 def _warn_of_units(cube: np.ndarray) -> None:
     """Warn the caller of a denoiser if `scenes` would not take the values of a cube for [0, 1] data, or a value for a datum."""
-    from decsc_core.scenes.scene import LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN  # here, for it loads every library that reads files
+    from decsc_core.scenes.scene import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN  # here, for it loads every library that reads files
 
     least, low, high, most = np.percentile(cube, [0.1, 5, 95, 99.9])
     advice = "most methods are made for [0, 1]: read it with scenes.read or use Scene.from_physical"
@@ -148,6 +148,8 @@ def _warn_of_units(cube: np.ndarray) -> None:
     far = max(cube.min(), cube.max(), key=lambda value: abs(value - low))
     if abs(far - low) > LARGEST * (most - least) > 0:
         warnings.warn(f"the value {far:g} lies far from all others ({least:.3g} to {most:.3g}) and spoils its surroundings; if it means no data, fill it", UserWarning, stacklevel=3)
+    elif low >= REFLECTANCE_LIKE[0] and (dark := dark_level(cube)) < DARKEST:
+        warnings.warn(f"the darkest areas of the cube are at {dark:.3g}, not about 0; {advice}", UserWarning, stacklevel=3)
 
 
 def check_cube(cube: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +63,9 @@ def read_npz(path: Path) -> Scene:
         missing = missing | np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
     if wavelengths is None:
-        named = ((key, np.ravel(array)) for key, array in fields.items() if key.lower() in WAVELENGTH_NAMES and array.dtype.kind in "iuf")
-        found = (array for key, array in named if array.size in counts_of_bands(cube.shape) and may_be_wavelengths(key, array))
-        wavelengths = next(map(to_nanometres, found), None)
-    if wavelengths is not None:
+        named = {key: array for key, array in fields.items() if key.lower() in WAVELENGTH_NAMES and array.dtype.kind in "iuf"}
+        _, wavelengths = find_wavelengths(path, cube.shape, named)
+    else:
         refuse_bands_first(path, cube.shape, wavelengths.size)
     return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
 
@@ -73,6 +73,29 @@ def read_npz(path: Path) -> Scene:
 def counts_of_bands(shape: tuple[int, ...]) -> set[int]:
     """How many wavelengths a cube of that shape (H, W, B) may have, also if its bands should come first; one number beside one row is none."""
     return {shape[2]} | ({shape[0]} - {1})
+
+
+def find_wavelengths(path: Path, shape: tuple[int, ...], named: dict[str, np.ndarray]) -> tuple[str | None, np.ndarray | None]:
+    """The first of the arrays with names of wavelengths that may be those of a cube of that shape: its name, and they in nm.
+
+    If there is none, a warning tells why, but of those that are often called so and are something else.
+
+    Raises
+    ------
+    SceneError
+        As `refuse_bands_first`.
+    """
+    vectors = {name: values.ravel().astype(np.float64) for name, values in named.items()}
+    for name, values in vectors.items():
+        if values.size in counts_of_bands(shape) and may_be_wavelengths(name, values):
+            refuse_bands_first(path, shape, values.size)
+            return name, to_nanometres(values)
+    for name, values in vectors.items():
+        wrong = values[~((0 < values) & (values < np.inf))]
+        reason = f"{name} has {values.size} entries for {shape[2]} bands" if values.size != shape[2] else f"{name} holds {wrong[0]:g}" if wrong.size else ""
+        if reason and name.lower() not in ("bands", "lambda"):
+            warnings.warn(f"{path}: wavelengths are left out: {reason}", stacklevel=2)
+    return None, None
 
 
 def refuse_bands_first(path: Path, shape: tuple[int, ...], wavelengths: int) -> None:

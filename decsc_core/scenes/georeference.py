@@ -56,11 +56,11 @@ def to_nanometres(values: Any, unit: str | None = None) -> np.ndarray:
 
 
 @contextmanager
-def opened(path: Path, *args: Any, **kwargs: Any) -> Iterator[Any]:
-    """`rasterio.open` without the warning that a cube has no georeference, which is usual here."""
+def opened(path: Path | str, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """`rasterio.open` of a file, or of a name that GDAL knows, without the warning that a cube has no georeference, which is usual here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, *args, **kwargs) as dataset:
+        with rasterio.open(path if isinstance(path, str) else path.absolute(), *args, **kwargs) as dataset:
             yield dataset
 
 
@@ -82,9 +82,11 @@ def georeference(dataset: Any) -> dict[str, Any]:
 def envi_georeference(metadata: dict[str, Any]) -> dict[str, str]:
     """The ENVI header fields `ENVI_FIELDS` for a `crs` and `transform`, as GDAL writes them.
 
-    There are none for a transform that they cannot tell, as that of a rotated grid of oblong pixels; a warning says so.
+    There are none for a transform that they cannot tell, as that of a rotated grid of oblong pixels, or without one; a warning says so.
     """
     if "transform" not in metadata:
+        if "crs" in metadata:
+            warnings.warn("the coordinate system is left out: ENVI has no place for one without a transform", stacklevel=2)
         return {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "georeference.img"

@@ -82,7 +82,7 @@ def _read_pages(path: Path, count: int) -> Scene:
     """
     pages, scales, offsets = [], [], []
     for number in range(1, count + 1):
-        with opened(f"GTIFF_DIR:{number}:{path}") as dataset:
+        with opened(f"GTIFF_DIR:{number}:{path.absolute()}") as dataset:
             pages.append(dataset.read())
             scales += dataset.scales
             offsets += dataset.offsets

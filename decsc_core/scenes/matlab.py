@@ -12,8 +12,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from .arrays import WAVELENGTH_NAMES, counts_of_bands, may_be_wavelengths, refuse_bands_first, values_or_nan
-from .georeference import to_nanometres
+from .arrays import WAVELENGTH_NAMES, find_wavelengths, values_or_nan
 from .scene import Scene, SceneError
 
 CUBE_NAMES = ("cube", "data", "hsi", "img", "image", "rad")
@@ -26,7 +25,7 @@ NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uin
 def read_mat(path: Path) -> Scene:
     """Read the one numeric variable of three dimensions, NaN as no-data, with its wavelengths if the file has them.
 
-    The wavelengths are the first vector with one entry a band that has one of `WAVELENGTH_NAMES` and holds what `may_be_wavelengths`;
+    The wavelengths are the first vector with one of `WAVELENGTH_NAMES` that `find_wavelengths` takes;
     MATLAB files state no unit, so entries that are all below 100 are taken as micrometres and others as nanometres.
 
     Raises
@@ -39,15 +38,10 @@ def read_mat(path: Path) -> Scene:
     shapes, load = _open_v73(path) if hdf5 else _open_v5(path)
     variable = _cube_variable(shapes, path)
     metadata: dict[str, Any] = {"format": "mat", "mat_version": "7.3" if hdf5 else "5", "variable": variable}
-    wavelengths = None
-    for name, shape in shapes.items():
-        if name.lower() in WAVELENGTH_NAMES and np.prod(shape) in counts_of_bands(shapes[variable]):
-            values = load(name).astype(np.float64).ravel()
-            if may_be_wavelengths(name, values):
-                refuse_bands_first(path, shapes[variable], values.size)
-                wavelengths = to_nanometres(values)
-                metadata["wavelength_variable"] = name
-                break
+    named = {name: load(name) for name, shape in shapes.items() if name.lower() in WAVELENGTH_NAMES and np.prod(shape) == max(shape, default=1)}
+    name, wavelengths = find_wavelengths(path, shapes[variable], named)
+    if name is not None:
+        metadata["wavelength_variable"] = name
     data = load(variable)
     return Scene.from_physical(data, path.stem, missing=np.isnan(data), wavelengths=wavelengths, metadata=metadata)
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import stand_in, without_image
+from decsc_core.bands import dark_level, stand_in, without_image
 
 REFLECTANCE_LIKE = (-0.5, 1.5)
 """Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
 REFLECTANCE_SPAN = 0.25
-"""... if their 0.1 and 99.9 percentiles are at least this far apart."""
+"""... if their 0.1 and 99.9 percentiles are at least this far apart, ..."""
+DARKEST = -0.06
+"""... and their darkest areas no darker than this, as those of cubes are whose mean was taken away. With noise of the paper's cases none is."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
 NO_DATA = (-999, -9999, -32767, -32768)
@@ -89,7 +91,7 @@ class Scene:
     ) -> Scene:
         """Build a scene from the values of a file.
 
-        Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`, `REFLECTANCE_SPAN`), are mapped
+        Integers, and floats that do not look like reflectance (see `REFLECTANCE_LIKE`, `REFLECTANCE_SPAN`, `DARKEST`), are mapped
         so that the 0.1 and 99.9 percentiles of the valid values become 0 and 1; values beyond them go outside [0, 1].
         Other floats are kept as they are. Bands of a single value, as dead ones are, and areas of one spectrum, as borders are, do
         not count.
@@ -150,7 +152,8 @@ class Scene:
         if aside.any():
             seen = values[~aside] if missing is None else values[~(aside[:, :, None] | missing[:, :, alive])]
             known = seen if seen.size and seen.min() < seen.max() else known
-        scale, offset = _affine(known, data.dtype)
+        plain = data.dtype.kind == "f" and _spans_0_to_1(known) and dark_level(values[stand_in(aside)] if aside.any() else values) >= DARKEST
+        scale, offset = (1.0, 0.0) if plain else _affine(known)
         far = max(low, high, key=lambda value: abs(value - offset))
         if max(-low, high) > float(np.finfo(np.float32).max):
             raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
@@ -178,6 +181,8 @@ class Scene:
 
     def with_cube(self, cube: np.ndarray) -> Scene:
         """The same scene around another cube of the same shape, such as a noisy or a denoised one."""
+        if hasattr(cube, "cube"):
+            raise SceneError(f"{self.name}: the new cube is of type {type(cube).__name__}; give its .cube")
         if np.shape(cube) != self.cube.shape:
             raise SceneError(f"{self.name}: the new cube is {np.shape(cube)} but the scene is {self.cube.shape}")
         return replace(self, cube=cube)
@@ -217,12 +222,15 @@ def _refuse_fill_value(data: np.ndarray, name: str) -> None:
             )
 
 
-def _affine(values: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
-    """(scale, offset) of the reading rule for the valid values of a file."""
-    low, dark, bright, high = (float(q) for q in np.percentile(values, [0.1, 5, 95, 99.9]))
-    inside = REFLECTANCE_LIKE[0] <= dark and bright <= REFLECTANCE_LIKE[1]
-    if dtype.kind == "f" and inside and high - low >= REFLECTANCE_SPAN:
-        return 1.0, 0.0
+def _spans_0_to_1(values: np.ndarray) -> bool:
+    """Whether the valid values of a file span about [0, 1]."""
+    low, dark, bright, high = np.percentile(values, [0.1, 5, 95, 99.9])
+    return REFLECTANCE_LIKE[0] <= dark and bright <= REFLECTANCE_LIKE[1] and high - low >= REFLECTANCE_SPAN
+
+
+def _affine(values: np.ndarray) -> tuple[float, float]:
+    """(scale, offset) that brings the 0.1 and 99.9 percentiles of the valid values of a file to 0 and 1."""
+    low, high = (float(q) for q in np.percentile(values, [0.1, 99.9]))
     if high == low:
         low, high = float(values.min()), float(values.max())
     return (high - low if high > low else 1.0), low

@@ -21,6 +21,7 @@ import torch
 
 from decsc_core import metrics
 from decsc_core.atomic import write_text, write_whole
+from decsc_core.bands import single_valued
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.noise import CASES, add_noise
@@ -74,9 +75,19 @@ def noisy_cube(scene: Scene, case: str, seed: int, level: float | None = None) -
 
 
 def evaluated_scene(dataset: str, name: str, crop: int | None = None) -> Scene:
-    """A scene, or the centre of it, at most `crop` pixels a side."""
-    scene = load_scene(dataset, name)
-    return scene if crop is None else Scene(centre(scene.cube, crop), name, scene.wavelengths)
+    """What methods are compared on: a scene, or its centre, at most `crop` pixels a side, as `scored_part` has it."""
+    return scored_part(load_scene(dataset, name), crop)[0]
+
+
+def scored_part(scene: Scene, side: int | None) -> tuple[Scene, np.ndarray]:
+    """The centre of a scene, or all of it, without bands of a single value, as bad ones are; and which these are, (B,) bool.
+
+    Noise added to them would be easy to remove for some methods, and scores of what is exact are infinite.
+    """
+    cube = scene.cube if side is None else centre(scene.cube, side)
+    single = single_valued(cube)
+    wavelengths = None if scene.wavelengths is None else scene.wavelengths[~single]
+    return Scene(cube[:, :, ~single] if single.any() else cube, scene.name, wavelengths), single
 
 
 def figure_scene(names: Sequence[str]) -> str:

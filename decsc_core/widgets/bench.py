@@ -26,8 +26,7 @@ from decsc_core.noise import LEVELS
 from decsc_core.scenes import DATASETS, Scene, SceneError, fingerprint, load_scene, read, scenes_by_split
 from decsc_core.study.captions import describe_data
 from decsc_core.study.convergence import Problem, trace
-from decsc_core.study.cubes import centre
-from decsc_core.study.evaluate import NOISY, noisy_cube
+from decsc_core.study.evaluate import NOISY, noisy_cube, scored_part
 from decsc_core.study.paper import label
 from decsc_core.widgets.status import Holding, Status, guarded
 
@@ -356,7 +355,7 @@ class Bench(Holding, widgets.VBox):
         """Make the cubes that the controls ask for; if that fails, keep those there are."""
         with self.status.busy("Loading"):
             whole = self._whole_scene()
-            scene = Scene(centre(whole.cube, self.side.value), whole.name, whole.wavelengths)
+            scene, single = scored_part(whole, self.side.value)
             height, width, bands = scene.cube.shape
             if min(height, width) < metrics.SSIM_WINDOW:
                 least = f"{metrics.SSIM_WINDOW} x {metrics.SSIM_WINDOW}"
@@ -374,6 +373,8 @@ class Bench(Holding, widgets.VBox):
             told.append("There is no clean reference: scores are against the scene as recorded.")
         if (missing := whole.missing()) is not None:
             told.append(f"Values without data that were filled in: {missing.sum()} of the whole scene.")
+        if single.any():
+            told.append(f"Bands of a single value, as bad ones are, are left out: {', '.join(map(str, np.flatnonzero(single) + 1))} of {single.size}.")
         told.append(f"Network, where one is used: {Path(self._network_file).stem}.")
         mixed = self.case.value.startswith("mixture") and bands >= 3
         told.append("Level 0 leaves impulses, stripes and deadlines." if mixed else "Level 0 adds no noise.")

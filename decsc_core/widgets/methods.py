@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from decsc_core import weights as files
-from decsc_core.denoisers.registry import METHODS
+from decsc_core.denoisers.registry import LEARNED, METHODS
 from decsc_core.study.calibration import agreement, over_bands
 from decsc_core.study.evaluate import NOISY
 from decsc_core.study.paper import label
@@ -111,8 +111,9 @@ class MethodExplorer(Explorer):
         names = [label(name) for name in self.shown]
         self.swipe.show(image, f"<b>{names[0]}</b> left of the line, <b>{names[1]}</b> right of it")
         psnr = [result.scores["psnr"] for result in self.results]
+        beside = f"{names[1]}: {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. " if np.isfinite(psnr).all() else ""
         self.facts.show(
-            f"{names[1]}: {psnr[1] - psnr[0]:+.2f} dB beside {names[0]}. Drag the line, or move the slider. "
+            f"{beside}Drag the line, or move the slider. "
             f"Does {label(self.bench.method)} know where it errs? "
             f"Its spread and its error have a correlation of {self._agreement:.2f} over the pixels.",
             left=self.shown[0],

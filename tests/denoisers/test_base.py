@@ -100,6 +100,9 @@ def test_a_flat_cube_and_a_value_far_from_all_others_are_warned_of():
     with pytest.warns(UserWarning, match=r"^the cube is dark or flat, its values are mostly .* use Scene\.from_physical$") as told:
         Doubling()(0.2 * cube)
     assert [warning.filename for warning in told] == [__file__]
+    with pytest.warns(UserWarning, match=r"^the darkest areas of the cube are at -0\.\d+, not about 0; .* use Scene\.from_physical$") as told:
+        Doubling()(cube ** 3 - 0.3)
+    assert [warning.filename for warning in told] == [__file__]
     cube[3, 3, 1] = -9999
     with pytest.warns(UserWarning, match=r"^the value -9999 lies far from all others .* if it means no data, fill it$") as told:
         Doubling()(cube)

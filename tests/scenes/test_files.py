@@ -233,7 +233,9 @@ def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
 ])
 def test_npz_wavelengths_by_the_names_that_matlab_files_have(tmp_path, numbers, name, values, expected):
     np.savez(tmp_path / "a.npz", cube=numbers, **{name: values})
-    found = read(tmp_path / "a.npz").wavelengths
+    told = pytest.warns(UserWarning, match=f"wavelengths are left out: {name} h") if name in ("wave", "wavelengths") and expected is None else nullcontext()
+    with told:
+        found = read(tmp_path / "a.npz").wavelengths
     assert found is None if expected is None else np.allclose(found, expected)
 
 
@@ -742,8 +744,9 @@ def test_mat_numbers_of_bands_are_no_wavelengths(tmp_path, numbers):
 def test_a_cube_of_one_row_may_have_numbers_beside_it(tmp_path, numbers):
     scipy.io.savemat(tmp_path / "a.mat", {"cube": numbers[:1], "bands": 10})
     assert read(tmp_path / "a.mat").cube.shape == (1, 5, 4)
-    np.savez(tmp_path / "a.npz", cube=numbers[:1], wl=[400.0, 700.0])
-    assert read(tmp_path / "a.npz").wavelengths is None
+    np.savez(tmp_path / "a.npz", cube=numbers[:1], wl=[400.0])
+    with pytest.warns(UserWarning, match="wavelengths are left out: wl has 1 entries for 4 bands"):
+        assert read(tmp_path / "a.npz").wavelengths is None
 
 
 def test_mat_with_several_cubes_takes_the_usual_name_or_lists_them(tmp_path, numbers):
@@ -1091,6 +1094,32 @@ def test_a_coordinate_system_without_a_place_in_the_format_is_told(tmp_path, num
     with pytest.warns(UserWarning, match="the coordinate system is left out: GeoTIFF has no place for it"):
         write(Scene.from_physical(numbers, "s", metadata=metadata), tmp_path / "a.tif")
     assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_coordinate_system_without_a_transform_is_told_where_it_has_no_place(tmp_path, numbers):
+    scene = Scene.from_physical(numbers, "s", metadata={"crs": rasterio.CRS.from_string(UTM).to_wkt()})
+    with pytest.warns(UserWarning, match="the coordinate system is left out: ENVI has no place for one without a transform"):
+        write(scene, tmp_path / "a.hdr")
+
+
+@pytest.mark.parametrize("name", ["file:b.tif", "s3:b.tif", "GTIFF_DIR:1:b.tif"])
+def test_names_that_look_like_addresses_are_files(tmp_path, numbers, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scene = Scene.from_physical(numbers, "s")
+    write(scene, Path(name))
+    np.testing.assert_allclose(read(name).physical(), scene.physical())
+
+
+@pytest.mark.parametrize("write_it", [lambda path, **arrays: scipy.io.savemat(path, arrays), np.savez], ids=["a.mat", "a.npz"])
+@pytest.mark.parametrize("wavelengths, told", [
+    (np.r_[0, 410:440:10.0], "wavelength holds 0"), (np.r_[400:450:10.0], "wavelength has 5 entries for 4 bands"),
+    (np.r_[400, 410, np.nan, 430], "wavelength holds nan"),
+])
+def test_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, write_it, wavelengths, told):
+    path = tmp_path / ("a.npz" if write_it is np.savez else "a.mat")
+    write_it(path, cube=numbers[:, :, :4], wavelength=wavelengths)
+    with pytest.warns(UserWarning, match=re.escape(f"{path}: wavelengths are left out: {told}")):
+        assert read(path).wavelengths is None
 
 
 @pytest.mark.parametrize("height, told", [(-20, False), (-30, True)])

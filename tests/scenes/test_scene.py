@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from decsc_core.scenes import Scene, SceneError
+from decsc_core.noise import add_noise
+from decsc_core.scenes import Scene, SceneError, load_scene
+from decsc_core.study.cubes import centre
 
 
 @pytest.fixture
@@ -29,6 +31,26 @@ def test_floats_that_span_little_of_0_to_1_are_no_reflectance(rng, factor):
     scene = Scene.from_physical(radiance, "radiance")
     np.testing.assert_allclose(np.percentile(scene.cube, [0.1, 99.9]), [0, 1], atol=1e-6)
     np.testing.assert_allclose(scene.physical(), radiance, rtol=1e-4, atol=1e-6 * factor)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "f2", "f8"])
+@pytest.mark.parametrize("case", ["gauss-15", "gauss-95", "mixture"])
+def test_floats_about_0_are_no_reflectance_but_noisy_ones_are(case, dtype):
+    """Taken as they are, a cube whose mean was subtracted would be restored worse by many dB."""
+    clean = centre(load_scene("photos", "chelsea").cube, 64)
+    noisy = add_noise(clean, case, np.random.default_rng(0))[0].astype(dtype)
+    same = Scene.from_physical(noisy, "s")
+    assert (same.scale, same.offset) == (1.0, 0.0)
+    for level in (0.3, clean.mean()):
+        shifted = Scene.from_physical(noisy - np.dtype(dtype).type(level), "s")
+        assert shifted.offset < -level and np.percentile(shifted.cube, 0.1) == pytest.approx(0, abs=1e-3)
+        np.testing.assert_allclose(shifted.physical(), noisy - np.dtype(dtype).type(level), atol=1e-3)
+
+
+def test_a_border_below_0_does_not_count_as_dark(rng):
+    cube = rng.random((30, 30, 5), dtype=np.float32)
+    cube[:10] = -0.5
+    assert Scene.from_physical(cube, "s").scale == 1.0
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32, np.float64])
@@ -233,6 +255,8 @@ def test_with_cube_keeps_everything_else(rng):
     assert (other.name, other.scale, other.offset, other.metadata) == ("s", 2.0, 1.0, {"crs": "x"})
     np.testing.assert_array_equal(other.wavelengths, scene.wavelengths)
     np.testing.assert_array_equal(other.physical(), 1)
+    with pytest.raises(SceneError, match="the new cube is of type Scene; give its .cube"):
+        scene.with_cube(other)
     with pytest.raises(SceneError, match=r"\(4, 5, 2\) but the scene is \(4, 5, 3\)"):
         scene.with_cube(np.zeros((4, 5, 2)))
 

@@ -55,7 +55,7 @@ def test_the_published_tables_are_the_means_of_the_published_rows(means, scenes,
     behind = read_rows(folder / f"{rows}.csv")
     pd.testing.assert_frame_equal(tables.case_table(behind), pd.read_csv(folder / f"{means}.csv"))
     case = json.loads((folder / f"{scenes}.json").read_text())["provenance"]["cases"][0]
-    pd.testing.assert_frame_equal(tables.scene_table(behind[behind["case"] == case], "psnr"), pd.read_csv(folder / f"{scenes}.csv"))
+    pd.testing.assert_frame_equal(tables.scene_table(behind[behind["case"] == case]), pd.read_csv(folder / f"{scenes}.csv"))
     assert behind["code"].str.fullmatch(r"\d+\.\d+\.\d+\+[0-9a-f]{12}").all() and behind["seed"].eq(0).all()
     learned = behind["method"].map(lambda method: method in METHODS and METHODS[method].params > 0)
     assert behind.loc[learned, "weights"].str.fullmatch("[0-9a-f]{12}").all() and behind.loc[~learned, "weights"].eq("").all()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,15 @@ def test_a_changed_scene_computes_again(tmp_path, scenes, halving):
     rows = score(tmp_path)
     assert len(halving) == 4
     assert rows["psnr"].iloc[1] == metrics.mpsnr(scenes["south"].cube, halving[3] / 2)
+
+
+def test_bands_of_a_single_value_are_neither_noisy_nor_scored(tmp_path, scenes, halving):
+    cube = scenes["south"].cube.copy()
+    cube[:, :, 3] = 0.5
+    scenes["south"] = replace(scenes["south"], cube=cube, wavelengths=np.arange(400.0, 431))
+    score(tmp_path)
+    assert [noisy.shape[2] for noisy in halving] == [31, 30]
+    assert 403 not in evaluate.evaluated_scene("photos", "south").wavelengths
 
 
 def test_changed_weights_compute_again(tmp_path, scenes, monkeypatch):
