@@ -23,7 +23,7 @@ from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
 from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
-from decsc_core.study.campaign import last, read
+from decsc_core.study.campaign import last, read, tuned
 from decsc_core.study.evaluate import AS_IS
 from decsc_core.study.train import TrainConfig
 
@@ -222,12 +222,15 @@ def campaign_parameters(**values):
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
 CAMPAIGN, COMPARISON = (described(key) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
-COMPARED = last(read(config["comparison"], f"{RUNS}/trained"))
+COMPARED, TUNED = (choose(read(config["comparison"], f"{RUNS}/trained")) for choose in (last, tuned))
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:
     sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
 COMPARED_CASES = trained_cases(COMPARED[0])
 PUBLISHED_CAMPAIGNS = list(dict.fromkeys(["campaigns/small.yaml", config["comparison"], config["campaign"]]))
-PUBLISHED_DECSC = sorted(map(str, [*Path("weights").glob("decsc-*.safetensors"), *Path("weights/comparison").glob("decsc-paper-*.safetensors"), *Path("decsc_core/shipped").glob("decsc-mamba-*.safetensors")]))
+PUBLISHED_DECSC = sorted(
+    str(path) for pattern in ("weights/decsc-*", "weights/comparison/decsc-paper-*", "decsc_core/shipped/decsc-mamba-*")
+    for path in Path().glob(f"{pattern}.safetensors")
+)
 WEIGHTS = {method: from_notebooks(path) for method, path in config["weights"].items()}
 REMOTE_WEIGHTS = {method: from_notebooks(path) for method, path in weights_on(config["remote"]["dataset"]).items()}
 REMOTE = config["remote"] | {"weights": REMOTE_WEIGHTS}
@@ -343,7 +346,7 @@ rule train:
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
-        [trained(run) for run in [*COMPARED, *CAMPAIGN]],  # Snakemake passes over the first of a `map`
+        [trained(run) for run in [*COMPARED, *TUNED, *CAMPAIGN]],  # Snakemake passes over the first of a `map`
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:
@@ -685,6 +688,7 @@ rule comparison:
     """The learned methods after short trainings."""
     input:
         run_files(COMPARED, COMPARED_CASES),
+        [run_files([run], trained_cases(run)) for run in TUNED],
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         DATA,
         DRAWING,
@@ -698,7 +702,7 @@ rule comparison:
     params:
         values=parameters(
             comparison=from_notebooks(config["comparison"]),
-            trained={run: from_notebooks(trained(run)) for run in COMPARED},
+            trained={run: from_notebooks(trained(run)) for run in [*COMPARED, *TUNED]},
             runs=from_notebooks(RUNS),
             dataset=config["dataset"],
             cases=COMPARED_CASES,

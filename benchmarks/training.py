@@ -214,7 +214,8 @@ def main() -> None:
     if min(asked.seeds or SEEDS) < 0:
         parser.error(f"--seeds {min(asked.seeds)}: is below 0")
     if max(asked.shifts) > most:
-        parser.error(f"--shifts {max(asked.shifts)}: there are {most} copies at most" + ("" if asked.quick else "; the tiny network is trained, too, but with --quick"))
+        both = "" if asked.quick else "; the tiny network is trained, too, but with --quick"
+        parser.error(f"--shifts {max(asked.shifts)}: there are {most} copies at most{both}")
 
     try:
         tables = {"cost": costs(asked)}

@@ -100,7 +100,10 @@ def denoise(
     shifts: Annotated[int | None, typer.Option(min=1, help=f"Shifts averaged, more are slower and better; of {_takers('shifts')}.")] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(callback=_positive, help=f"Noise level instead of an estimate, 255 times that of the scene as it is scaled to [0, 1]; of {_takers('sigma')}."),
+        typer.Option(
+            callback=_positive,
+            help=f"Noise level instead of an estimate, 255 times that of the scene as it is scaled to [0, 1]; of {_takers('sigma')}.",
+        ),
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU if there is one.")] = Device("auto"),
     record: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write how it went.")] = None,
@@ -197,7 +200,11 @@ def _tell_convergence(estimate: Estimate) -> None:
 
 
 def _record(scene: Scene, denoiser: Denoiser, estimate: Estimate, seconds: float) -> dict:
-    """What `--record` writes; `record` has one entry for each tile, band window and pass, null if none was iterated; `converged` is null too where the number of steps is fixed."""
+    """What `--record` writes.
+
+    `record` has one entry for each tile, band window and pass, null if none was iterated; `converged` is null, too, where the number of
+    steps is fixed.
+    """
     used = getattr(denoiser, "weights", None)
     weights = used and {"file": used.path.name, "sha256": used.sha256, "trained_for": _trained_for(used.story)}
     entries = [entry.to_json() for entry in estimate.record or []]
@@ -296,8 +303,13 @@ def train(
     ] = None,
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Of the campaign only this run.")] = None,
     method: Annotated[LearnedName, typer.Option(help="The learned methods of decsc methods.")] = LearnedName("decsc"),
-    preset: Annotated[str, typer.Option(help="Network size and its recipe: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive. With --start the recipe alone.")] = "small",
-    dataset: Annotated[str, typer.Option(help="See decsc data; own: your own scenes. The network takes their number of bands, windows of 31 if they differ.")] = "cave",
+    preset: Annotated[str, typer.Option(
+        help="Network size and its recipe: paper, small, tiny; HSDT also paper-s, paper-l; T3SC paper-adaptive, small-adaptive. "
+        "With --start the recipe alone."
+    )] = "small",
+    dataset: Annotated[str, typer.Option(
+        help="See decsc data; own: your own scenes. The network takes their number of bands, windows of 31 if they differ."
+    )] = "cave",
     case: Annotated[list[CaseName], typer.Option(help="Noise case of the paper; given several times, each patch draws one.")] = [CaseName("gauss-95")],
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these weights, of the same network or DECSC with the other prior.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the patches and their noise.")] = 0,
@@ -306,7 +318,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")] = False,
     batch: Annotated[int | None, typer.Option(min=1, help="Patches a step, by default the recipe's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(callback=_positive, help="Adam's, at first; by default the recipe's.")] = None,
-    jacobian_penalty: Annotated[float | None, typer.Option(callback=_not_negative, help="Weight of the penalty on the Jacobian at the fixed point, which makes DECSC converge; by default none.")] = None,
+    jacobian_penalty: Annotated[float | None, typer.Option(
+        callback=_not_negative,
+        help="Weight of the penalty on the Jacobian at the fixed point, which makes DECSC converge; by default none.",
+    )] = None,
     precision: Annotated[Precision | None, typer.Option(help="Numbers of the network, by default 32-true.")] = None,
 ) -> None:
     """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR.
@@ -340,7 +355,8 @@ def train(
         if start is None and needed:
             config = replace(config, model=replace(config.model, bands=bands))
     if start is not None and needed and bands < needed:
-        raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; leave --start out, or give it weights for as few")
+        advice = "leave --start out, or give it weights for as few"
+        raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; {advice}")
     with blaming(str(out), dataset):
         path = training.train(config, out, resume=resume, progress=_shows_progress())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None

@@ -46,6 +46,10 @@ class Weights:
     sha256: str
     path: Path
 
+    def told(self) -> dict:
+        """What the record of a result holds of them: `file`, `sha256`, `story`."""
+        return {"file": self.path.name, "sha256": self.sha256, "story": self.story}
+
 
 def save(model: nn.Module, path: Path | str, story: dict, dtype: torch.dtype = torch.float32) -> str:
     """Write weights atomically and return the file's SHA-256.
@@ -97,7 +101,8 @@ def load(path: Path | str) -> Weights:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error}); expected one that decsc train wrote, or for --weights and load_official an authors' checkpoint") from None
+        wanted = "one that decsc train wrote, or for --weights and load_official an authors' checkpoint"
+        raise WeightsError(f"{path}: not a safetensors file ({error}); expected {wanted}") from None
     if DESCRIPTION not in metadata:
         raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
     try:

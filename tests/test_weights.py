@@ -248,6 +248,7 @@ def test_a_released_file_of_every_network_is_read_and_denoises(shared, name, met
     assert network.config == expected.config and equal(network.state_dict(), expected.state_dict())
     denoiser = make(method, weights=path, device="cpu")
     assert denoiser.weights.story == {"official": "released.pth"} and denoiser.weights.sha256 == file_hash(path)
+    assert denoiser.weights.told() == {"file": "released.pth", "sha256": file_hash(path), "story": {"official": "released.pth"}}
     cube = np.random.default_rng(0).random((9, 10, 31), dtype=np.float32)
     if method not in ("decsc", "decsc-mamba"):
         with torch.no_grad():

@@ -147,7 +147,10 @@ def _warn_of_units(cube: np.ndarray) -> None:
         warnings.warn(f"the cube is dark or flat, its values are mostly {least:.3g} to {most:.3g}; {advice}", UserWarning, stacklevel=3)
     far = max(cube.min(), cube.max(), key=lambda value: abs(value - low))
     if abs(far - low) > LARGEST * (most - least) > 0:
-        warnings.warn(f"the value {far:g} lies far from all others ({least:.3g} to {most:.3g}) and spoils its surroundings; if it means no data, fill it", UserWarning, stacklevel=3)
+        others = f"all others ({least:.3g} to {most:.3g})"
+        warnings.warn(
+            f"the value {far:g} lies far from {others} and spoils its surroundings; if it means no data, fill it", UserWarning, stacklevel=3
+        )
     elif low >= REFLECTANCE_LIKE[0] and (dark := dark_level(cube)) < DARKEST:
         warnings.warn(f"the darkest areas of the cube are at {dark:.3g}, not about 0; {advice}", UserWarning, stacklevel=3)
 

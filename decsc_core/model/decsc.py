@@ -323,7 +323,8 @@ class DECSC(nn.Module):
         with torch.no_grad():
             codes = layer.initial()
             if not codes.isfinite().all():
-                raise FloatingPointError("the first codes are not finite: the image has NaN or infinity, or the weights grew too large (in training, try a smaller learning rate)")
+                reason = "the image has NaN or infinity, or the weights grew too large (in training, try a smaller learning rate)"
+                raise FloatingPointError(f"the first codes are not finite: {reason}")
             solution = deq.solve(layer, codes, **asdict(solver))
         if config.gradient == "implicit":
             return deq.implicit(layer, solution.z), solution

@@ -59,7 +59,8 @@ def read_npz(path: Path) -> Scene:
     if "nodata" in fields:
         mask = fields["nodata"].astype(bool)
         if mask.shape not in (cube.shape, cube.shape[:2]):
-            raise SceneError(f"{path}: nodata is {mask.shape}; it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data")
+            wanted = f"it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data"
+            raise SceneError(f"{path}: nodata is {mask.shape}; {wanted}")
         missing = missing | np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
     wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
     if wavelengths is None:

@@ -100,8 +100,8 @@ def write(scene: Scene, path: str | Path) -> None:
 
     Wavelengths always go along where the format has a place for them, and the georeference, band names and no-data
     value and the marks of bad bands between ENVI and GeoTIFF (ground control points and RPCs not from GeoTIFF to ENVI); wavelengths, a
-    georeference, a rotation or marks of bad bands that the format has no place for are left out, with a warning. Pixels without data are written as the declared no-data value, or as NaN in
-    formats that cannot declare one.
+    georeference, a rotation or marks of bad bands that the format has no place for are left out, with a warning. Pixels without data are
+    written as the declared no-data value, or as NaN in formats that cannot declare one.
 
     Raises
     ------

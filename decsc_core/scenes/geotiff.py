@@ -27,8 +27,8 @@ def read_geotiff(path: Path) -> Scene:
     An alpha band is no band of the cube: where it is 0 there are no data. GDAL takes the fourth of four bands of bytes for one,
     whatever it is: there it is one only with no more than two values. Wavelengths come from the bands' tags, in letters of any case: `wavelength` with
     `wavelength_units`, as GDAL writes them from an ENVI image, or `CENTRAL_WAVELENGTH_UM` of the domain IMAGERY; those that cannot
-    be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one band, the pages are the bands; of pages of
-    several bands the first is read, with a warning.
+    be used are left out, with a warning that says why. A band with the tag `bbl` 0 is a bad one. Of a file of several pages of one
+    band, the pages are the bands; of pages of several bands the first is read, with a warning.
     """
     with opened(path) as dataset:
         if dataset.count == 1 and dataset.subdatasets:
@@ -155,9 +155,9 @@ def _band_tags(scene: Scene) -> list[dict[str, str]]:
         stored = None
     if stored is not None and np.allclose(stored, scene.wavelengths):
         return tags
+    kept = ({key: value for key, value in own.items() if key.lower() not in ("fwhm", "wavelength", "wavelength_units")} for own in tags)
     return [
-        {key: value for key, value in own.items() if key.lower() not in ("fwhm", "wavelength", "wavelength_units")} | {"wavelength": repr(float(centre)), "wavelength_units": "Nanometers"}
-        for own, centre in zip(tags, scene.wavelengths)
+        own | {"wavelength": repr(float(centre)), "wavelength_units": "Nanometers"} for own, centre in zip(kept, scene.wavelengths)
     ]
 
 

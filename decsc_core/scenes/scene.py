@@ -157,8 +157,8 @@ class Scene:
         far = max(low, high, key=lambda value: abs(value - offset))
         if max(-low, high) > float(np.finfo(np.float32).max):
             raise SceneError(f"{name}: values reach {far:g}, beyond what float32 holds; give them smaller units")
-        if abs(far - offset) / abs(scale) > LARGEST:
-            raise SceneError(f"{name}: the value {far:g} is {abs(far - offset) / abs(scale):.1g} times the range of nearly all others away; repair it, or {DECLARE}")
+        if (away := abs(far - offset) / abs(scale)) > LARGEST:
+            raise SceneError(f"{name}: the value {far:g} is {away:.1g} times the range of nearly all others away; repair it, or {DECLARE}")
         if (scale, offset) != (1.0, 0.0):
             data = (data - np.float64(offset)) / scale
         return cls(data, name, scale=scale, offset=offset, nodata=nodata, metadata=metadata, **fields)

@@ -196,8 +196,9 @@ def describe(first: TrainConfig, traced: dict) -> str:
     devices = dict.fromkeys(device(story["environment"]) for story in stories)
     where = " or ".join("of CPU time" if name == "CPU" else f"on {name}" for name in devices)
     noise = CASES[traced["case"]]
+    count = " to ".join(dict.fromkeys((patches[0], patches[-1])))
     return (
-        f"{len(stories)} networks, each trained from scratch with {' to '.join(dict.fromkeys((patches[0], patches[-1])))} patches of {DATASETS[first.dataset].title}{alike} "
+        f"{len(stories)} networks, each trained from scratch with {count} patches of {DATASETS[first.dataset].title}{alike} "
         f"in {time} {where}: a small scale. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
         f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; {describe_scenes(len(traced['scenes']), traced['crop'])}. "
         f"{describe_data(traced['dataset'])}"

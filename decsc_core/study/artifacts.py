@@ -141,6 +141,7 @@ _PUBLISHED = {
     "14_comparison": (
         ("table_comparison", "table", "", "the learned methods after short trainings on the same scenes"),
         ("fig_comparison", "curves", "", "the learned methods after short trainings, every seed"),
+        ("table_tuned", "table", "", "what some of them gain by further training for one noise case alone"),
         ("table_misfit_gains", "table", "", "what the misfit of DECSC's denoiser would give to each of them"),
     ),
     "12_report": (

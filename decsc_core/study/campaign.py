@@ -65,12 +65,12 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
-    """The runs on the data set of the first one that no other of them begins from.
+    """The runs on the data set and for the noise cases of the first one that no other of them begins from.
 
     Less ablations: those that differ from one of their method above in the network alone.
     """
-    dataset = next(iter(runs.values())).dataset
-    runs = {name: config for name, config in runs.items() if config.dataset == dataset}
+    first = next(iter(runs.values()))
+    runs = {name: config for name, config in runs.items() if (config.dataset, config.cases) == (first.dataset, first.cases)}
     begun = {Path(config.start).parent.name for config in runs.values() if config.start}
     found: dict[str, TrainConfig] = {}
     for name, config in runs.items():
@@ -78,6 +78,16 @@ def last(runs: Mapping[str, TrainConfig]) -> list[str]:
         if name not in begun and not any(other == replace(config, model=other.model) for other in alike):
             found[name] = config
     return list(found)
+
+
+def tuned(runs: Mapping[str, TrainConfig]) -> dict[str, str]:
+    """The runs for one noise case alone, on the same data set, that begin from one of `last`, and which one that is."""
+    compared = last(runs)
+    begun = {name: Path(config.start).parent.name for name, config in runs.items() if config.start}
+    return {
+        name: start for name, start in begun.items()
+        if start in compared and runs[name].dataset == runs[start].dataset and len(runs[name].cases) == 1 < len(runs[start].cases)
+    }
 
 
 def difference(config: TrainConfig, story: dict) -> str:

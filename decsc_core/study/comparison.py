@@ -95,6 +95,38 @@ def table(
     return pd.DataFrame(found).astype(dict.fromkeys(whole, "Int64"))
 
 
+def tuned_table(
+    tuned: Mapping[str, str], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig], untrained: pd.DataFrame
+) -> pd.DataFrame:
+    """A row for each of `campaign.tuned`: its network in its noise case beside the one for all cases that it began from, means over scenes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `ablation.scores`, of those runs, each in its case, and of those that they began from.
+    stories : mapping
+        What the weights of each of those runs tell.
+    untrained : DataFrame
+        From `best_untrained`.
+
+    Returns
+    -------
+    DataFrame
+        `method`, `case`; `device`, `minutes` and `patches` of the further training; `before` and `after` it, MPSNR [dB], `gain`;
+        `untrained`, the best of the methods that learn nothing [dB].
+    """
+    means, found = rows.groupby(["run", "case"])["psnr"].mean(), []
+    for name, start in tuned.items():
+        (case,), story = runs[name].cases, stories[name]
+        before, after = means[start, case], means[name, case]
+        found.append({
+            "method": label(method_of(runs[name].model)), "case": case,
+            "device": device(story["environment"]), "minutes": seconds_of(story) / 60, "patches": story["patches"],
+            "before": before, "after": after, "gain": after - before, "untrained": untrained.loc[case, "psnr"],
+        })
+    return pd.DataFrame(found)
+
+
 def describe(traced: dict, untrained: pd.DataFrame) -> str:
     """The sentences of a caption on trainings, scenes and data; `traced` is what `ablation.provenance` gives."""
     stories = [run["weights"]["story"] for run in traced["runs"].values()]
@@ -130,7 +162,10 @@ def draw(
     on = [devices(stories[names[0]]) for names in groups]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
-    looks = {where: {"color": colour, "marker": marker, "markersize": 3.5} for where, colour, marker in zip(dict.fromkeys(on), cycle(("C0", "C2", "C3", "C4")), cycle("oD^sv"))}
+    looks = {
+        where: {"color": colour, "marker": marker, "markersize": 3.5}
+        for where, colour, marker in zip(dict.fromkeys(on), cycle(("C0", "C2", "C3", "C4")), cycle("oD^sv"))
+    }
     figure, axes = plt.subplots(
         1, len(cases), figsize=(TEXT_WIDTH, 1.1 + 0.2 * len(order)), sharey=True, squeeze=False
     )

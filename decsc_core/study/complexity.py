@@ -38,8 +38,8 @@ COLUMNS = (
 `network`: `PUBLISHED`, or the file of its weights; empty if nothing is learned. `gmacs`: 10^9 multiply-accumulates of
 the whole estimate, all tiles, windows of bands, copies, passes and evaluations of f in it. `copies`: shifted copies that were timed, and those that
 the method averages, as "1 of 49". `iterations`: evaluations of f that the slowest copy used in a pass. `seconds`,
-`cpu_seconds`: wall and CPU time of the whole estimate, as many times those of the copies timed. `memory_mb`: what denoising adds to the peak of a process that has everything loaded
-(on a GPU: to the tensors there).
+`cpu_seconds`: wall and CPU time of the whole estimate, as many times those of the copies timed. `memory_mb`: what denoising adds to
+the peak of a process that has everything loaded (on a GPU: to the tensors there).
 """
 PUBLISHED = "published size, untrained"
 """What a network without weights is called. It costs as much as a trained one, but for the evaluations of f."""

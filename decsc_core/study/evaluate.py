@@ -192,7 +192,7 @@ def score_rows(
         print(f"{dataset} {name} {case} {method}: {told}{row['seconds']:.1f} s", flush=True)
         if name == kept:
             cube = estimate.cube
-    story = {"file": learned.path.name, "sha256": learned.sha256, "story": learned.story} if learned else None
+    story = learned.told() if learned else None
     sidecar = {"inputs": inputs, "figure_scene": kept, "weights": story, "environment": environment()}
     files.write(pd.DataFrame(rows, columns=list(COLUMNS)), cube, sidecar)
     return files.rows()

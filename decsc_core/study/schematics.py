@@ -237,7 +237,8 @@ def draw_dataflow(nodes: pd.DataFrame, edges: pd.DataFrame) -> Figure:
     for source, target in edges[["source", "target"]].itertuples(index=False):
         (x, y), (u, v) = place[source], place[target]
         blocked = y == v and any((at, y) in between for at in range(x + 1, u))
-        _arrow(axis, (x, y), (u, v), "0.45", curve=-0.6 * np.sign(y) / np.sqrt(u - x) if blocked else 0.0, shrink=1, outlines=(outline[source], outline[target]))
+        curve = -0.6 * np.sign(y) / np.sqrt(u - x) if blocked else 0.0
+        _arrow(axis, (x, y), (u, v), "0.45", curve=curve, shrink=1, outlines=(outline[source], outline[target]))
     axis.set(xlim=(-0.6, last + 0.6), ylim=(-2.3, 2.1))
     axis.axis("off")
     return figure
