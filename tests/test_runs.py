@@ -105,9 +105,11 @@ def _with(part: dict, settings: dict, methods: tuple[str, ...]) -> dict:
 
 
 def _shorten(campaign: Path) -> None:
-    """Leave the first two runs of a campaign, and of each the first step."""
-    first, second, *_ = yaml.safe_load(campaign.read_text()).items()
-    campaign.write_text(yaml.safe_dump({name: run | {"patches": 4} for name, run in (first, second)}, sort_keys=False))
+    """Leave the first two runs of a campaign and those that begin from one of them, and of each the first step."""
+    runs = yaml.safe_load(campaign.read_text())
+    first = list(runs)[:2]
+    kept = {name: run | {"patches": 4} for name, run in runs.items() if name in first or run.get("start") in first}
+    campaign.write_text(yaml.safe_dump(kept, sort_keys=False))
 
 
 def _change_parameters(notebook: Path, values: dict) -> None:

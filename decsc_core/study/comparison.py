@@ -124,7 +124,7 @@ def tuned_table(
             "device": device(story["environment"]), "minutes": seconds_of(story) / 60, "patches": story["patches"],
             "before": before, "after": after, "gain": after - before, "untrained": untrained.loc[case, "psnr"],
         })
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["method", "case", "device", "minutes", "patches", "before", "after", "gain", "untrained"])
 
 
 def describe(traced: dict, untrained: pd.DataFrame) -> str:

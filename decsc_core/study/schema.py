@@ -57,9 +57,9 @@ def check(value: Any, schema: dict) -> None:
         raise ValueError(f"{place}: {told}" if place else told)
 
 
-def section(required: dict[str, dict], optional: dict[str, dict] = {}) -> dict:
+def section(required: dict[str, dict], optional: dict[str, dict] | None = None) -> dict:
     """The schema of a mapping with these keys and no others."""
-    keys = required | optional
+    keys = required | (optional or {})
     return {
         "type": "object", "properties": keys, "required": list(required), "additionalProperties": False,
         "description": f"there are {', '.join(keys)}",

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from decsc_core.study import campaign, comparison
+from decsc_core.study.figures import save_table
 
 RUNS = """
 decsc-0: &decsc {method: decsc, preset: tiny, case: [gauss-95, mixture], steps: 2}
@@ -79,6 +80,13 @@ qrnn3d-there: {method: qrnn3d, preset: tiny, start: qrnn3d-0, dataset: photos, c
         "method": "QRNN3D", "case": "mixture", "device": "CPU", "minutes": 1.0, "patches": 3,
         "before": 27.0, "after": 27.5, "gain": 0.5, "untrained": 25.5,
     }]
+
+
+def test_a_campaign_without_such_networks_has_an_empty_table(runs, rows, stories, untrained, tmp_path):
+    table = comparison.tuned_table(campaign.tuned(runs), rows, stories, runs, untrained)
+    assert len(table) == 0 and list(table)[:2] == ["method", "case"]
+    save_table(table, "table_tuned", tmp_path, caption="None.", provenance={})
+    assert (tmp_path / "table_tuned.md").read_text().startswith("None.\n\n| Method")
 
 
 def test_the_best_that_learns_nothing_is_told_case_by_case(untrained):
