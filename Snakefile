@@ -24,7 +24,7 @@ from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, sc
 from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 from decsc_core.study.campaign import last, read, tuned
-from decsc_core.study.evaluate import AS_IS
+from decsc_core.study.evaluate import AS_IS, NOISY
 from decsc_core.study.train import TrainConfig
 
 for file in workflow.configfiles:  # Snakemake has read them, but takes the last of two values of one name
@@ -113,15 +113,14 @@ def method_files(method, dataset=config["dataset"]):
 
 
 def described(key):
-    """The runs of the campaign file that the profile names under a key, as it describes them."""
+    """The runs of the campaign file that the profile names under a key, by name: their configurations, and how it describes them."""
     campaign = config[key]
     try:
-        read(campaign, f"{RUNS}/trained")
+        return read(campaign, f"{RUNS}/trained"), schema.read(campaign)
     except OSError as error:
         sys.exit(f"the profile: {key}: {campaign} cannot be read: {error.strerror}")
     except ValueError as error:
         sys.exit(f"the profile: {key}: cannot be used: {error}")
-    return schema.read(campaign)
 
 
 def campaign_of(run):
@@ -220,9 +219,9 @@ def campaign_parameters(**values):
 
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
-CAMPAIGN, COMPARISON = (described(key) for key in ("campaign", "comparison"))
+(_, CAMPAIGN), (COMPARISON_CONFIGS, COMPARISON) = (described(key) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
-COMPARED, TUNED = (choose(read(config["comparison"], f"{RUNS}/trained")) for choose in (last, tuned))
+COMPARED, TUNED = last(COMPARISON_CONFIGS), tuned(COMPARISON_CONFIGS)
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:
     sys.exit(f"{both[0]!r} is a run of {config['campaign']} and of {config['comparison']}; give one of them another name")
 COMPARED_CASES = trained_cases(COMPARED[0])
@@ -273,7 +272,7 @@ rule evaluate:
         scene="([^/]+/)?",
         dataset="|".join(DATASETS),
         case="|".join([*CASES, AS_IS]),
-        method="|".join(["noisy", *METHODS]),
+        method="|".join([NOISY, *METHODS]),
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",

@@ -10,7 +10,7 @@ from decsc_core.networks.catalog import sizes
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS
 from decsc_core.study import schema
-from decsc_core.study.evaluate import AS_IS
+from decsc_core.study.evaluate import AS_IS, NOISY
 
 
 def _one(names: Iterable[str]) -> dict:
@@ -27,7 +27,7 @@ def _whole(least: int) -> dict:
 
 
 _NAME = {"type": "string", "minLength": 1}
-_SCORED = ["noisy", *METHODS]
+_SCORED = [NOISY, *METHODS]
 _WEIGHTS = {
     "type": "object", "propertyNames": _one(LEARNED), "additionalProperties": _NAME, "description": "give a mapping of methods to files"
 }
@@ -57,7 +57,7 @@ SCHEMA = schema.section({
         },
         "case": _one([*CASES, AS_IS]),
         "methods": _some(
-            _SCORED, prefixItems=[{"const": "noisy"}], minItems=2, description="give noisy first, with which the others are compared"
+            _SCORED, prefixItems=[{"const": NOISY}], minItems=2, description=f"give {NOISY} first, with which the others are compared"
         ),
     }),
     "complexity": schema.section({
