@@ -33,6 +33,7 @@ _RUN = schema.section({"method": {"enum": list(RECIPES)}}, {
     **{field.name: _NUMBER for field in fields(TrainConfig) if field.type.split()[0] in ("int", "float")},
     **dict.fromkeys(("preset", "start", "optimizer", "precision"), _WORD),
     "dataset": {"enum": list(DATASETS)},
+    "fixed_norms": {"type": "boolean"},
     "patches": _NUMBER,
     "case": {"type": ["string", "array"], "items": _WORD},
     "schedule": {"type": "array", "items": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2, "description": "give two numbers"}},

@@ -37,6 +37,7 @@ from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
 from decsc_core.networks.hsdt import HSDT, HSDTConfig
+from decsc_core.networks.volumes import BatchNorm
 from decsc_core.scenes import Scene, fingerprints, load
 from decsc_core.study.cubes import centre
 from decsc_core.study.provenance import environment
@@ -72,6 +73,9 @@ class TrainConfig:
         Share of the weights to start from that the result keeps, w = kept w_start + (1 - kept) w_trained: between two networks
         of one ancestry there is often one with the better score of the one and the steadiness of the other (Wortsman et al.,
         Robust fine-tuning of zero-shot models, CVPR 2022).
+    fixed_norms : bool
+        Normalize with the batch statistics that the weights to start from hold, in training as at test, and leave them as they
+        are: those of a few patches, or of one noise case, are others. For networks with batch normalization only.
     seed : int
     steps, minutes : int, float or None
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
@@ -106,6 +110,7 @@ class TrainConfig:
     case: str | tuple[str, ...] = "gauss-95"
     start: str | None = None
     kept: float = 0.0
+    fixed_norms: bool = False
     seed: int = 0
     steps: int | None = None
     minutes: float | None = None
@@ -142,6 +147,8 @@ class TrainConfig:
             raise ValueError(f"jacobian_penalty={self.jacobian_penalty} is for DECSC alone; other networks have no fixed point")
         if not 0 <= self.kept < 1 or (self.kept and not self.start):
             raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
+        if self.fixed_norms and not self.start:
+            raise ValueError("fixed_norms is for weights to start from; there are no statistics to keep before a training")
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
         if len(self.evaluations) != 2 or not all(isinstance(number, int) for number in self.evaluations) or not 1 <= self.evaluations[0] <= self.evaluations[1]:
             raise ValueError(f"evaluations={self.evaluations} must be two whole numbers, the smaller one, at least 1, first")
@@ -399,6 +406,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     module, optimizer = fabric.setup(model, optimizer)
     if fabric.device.type == "cuda" and fabric.world_size == 1 and config.precision == "32-true" and not isinstance(model, (DECSC, HSDT)):
         bands = min(config.bands, scenes[0].cube.shape[2])
+        _into_training(model, config)
         _record_launches(model, torch.zeros(config.batch, bands, config.patch, config.patch, device=fabric.device))
     data = {split: {scene.name: scene.sha256() for scene in part} for split, part in (("train", scenes), ("validation", validation_scenes))}
     state, at = {"model": module, "optimizer": optimizer}, _Progress(data)
@@ -428,7 +436,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
 
     if config.start and at.step == 0:
         at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
-    module.train()
+    _into_training(module, config)
     batches = _batches(scenes, config, fabric, at.step)
     while not finished():
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
@@ -440,7 +448,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         if at.step % config.validate_every == 0 or finished():
             module.eval()
             score = validate(model, pairs, fabric.device)
-            module.train()
+            _into_training(module, config)
             row |= {f"validation_{name}": value for name, value in score.items()}
             if score["psnr"] > at.best:
                 at.best, at.best_step = score["psnr"], at.step
@@ -504,17 +512,31 @@ def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in taken.items()}:
         raise ValueError(f"{config.start}: holds another network than the one to be trained")
     model.load_state_dict(taken, strict=False)
+    if config.fixed_norms and not _norms(model):
+        raise ValueError(f"fixed_norms: {method_of(config.model)} has no batch normalization; leave it out")
     return model, {"sha256": start.sha256, "story": start.story}
 
 
+def _norms(model: nn.Module) -> list[BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+
+
+def _into_training(model: nn.Module, config: TrainConfig) -> None:
+    """Put the network into training mode, but for norms that shall not change."""
+    model.train()
+    if config.fixed_norms:
+        for norm in _norms(model):
+            norm.eval()
+
+
 def _record_launches(model: nn.Module, sample: torch.Tensor) -> None:
-    """Let the network's training passes replay their launches, recorded once with a batch like `sample`: on an H200 up to 2.2 times as many patches a second.
+    """Let the passes of a network in training mode replay their launches, recorded once with a batch like `sample`: on an H200 up to 2.2 times as many patches a second.
 
     Not for DECSC, whose solver decides on its way how far it goes, nor for HSDT, whose layers draw at each call which query they take.
     """
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
-        torch.cuda.make_graphed_callables(model.train(), (sample,), allow_unused_input=True)
+        torch.cuda.make_graphed_callables(model, (sample,), allow_unused_input=True)
     except RuntimeError as error:
         warnings.warn(f"launches are not recorded, training goes on without: {str(error).splitlines()[0]}", RuntimeWarning, stacklevel=2)
     model.load_state_dict(before)  # passes ran, and batch norms took note

@@ -845,6 +845,28 @@ def test_fine_tuning_may_keep_a_share_of_what_it_started_from(tmp_path, finished
             config(**wrong)
 
 
+def test_fine_tuning_may_leave_the_statistics_of_batch_norms_as_they_are(tmp_path):
+    made = config(model=configure("qrnn3d", "tiny"), learning_rate=1e-4)
+    start = weights.load(train(made, tmp_path / "start", progress=False))
+    before, tuned = start.model.eval().state_dict(), {}
+    for fixed in (False, True):
+        on = replace(made, start=str(start.path), fixed_norms=fixed)
+        tuned[fixed] = weights.load(train(on, tmp_path / f"{fixed}", progress=False)).model.state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(tuned[True][name], tensor) == ("running" in name), name
+        assert not torch.equal(tuned[False][name], tensor), name
+    clean, noisy = patch_batch(SCENES["train"], made, range(made.batch))
+    assert rows(tmp_path / "True")[0]["loss"] == pytest.approx((start.model(noisy) - clean).square().mean().item(), rel=1e-4)
+
+
+def test_fixed_norms_need_statistics(tmp_path, finished):
+    with pytest.raises(ValueError, match="^fixed_norms is for weights to start from; there are no statistics to keep before a training$"):
+        config(fixed_norms=True)
+    with pytest.raises(ValueError, match="^fixed_norms: decsc has no batch normalization; leave it out$"):
+        train(config(start=str(finished / "weights.safetensors"), fixed_norms=True), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_fine_tuning_may_change_what_needs_no_other_tensors(tmp_path, finished):
     start = finished / "weights.safetensors"
     changed = replace(config().model, ridge=0.3)
