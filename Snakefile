@@ -345,7 +345,7 @@ rule train:
         DRAWING,
         code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
-        [trained(run) for run in [*COMPARED, *TUNED, *CAMPAIGN]],  # Snakemake passes over the first of a `map`
+        [trained(run) for run in [*COMPARED, *TUNED, *TUNED.values(), *CAMPAIGN]],  # Snakemake passes over the first of a `map`
         sorted(map(str, Path("weights").rglob("*.safetensors"))),
         notebook="notebooks/02_train.ipynb",
     output:
@@ -687,7 +687,7 @@ rule comparison:
     """The learned methods after short trainings."""
     input:
         run_files(COMPARED, COMPARED_CASES),
-        [run_files([run], trained_cases(run)) for run in TUNED],
+        [run_files(both, trained_cases(both[0])) for both in TUNED.items()],
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         DATA,
         DRAWING,
@@ -701,7 +701,7 @@ rule comparison:
     params:
         values=parameters(
             comparison=from_notebooks(config["comparison"]),
-            trained={run: from_notebooks(trained(run)) for run in [*COMPARED, *TUNED]},
+            trained={run: from_notebooks(trained(run)) for run in [*COMPARED, *TUNED, *TUNED.values()]},
             runs=from_notebooks(RUNS),
             dataset=config["dataset"],
             cases=COMPARED_CASES,

@@ -66,28 +66,30 @@ def read(file: Path | str, folder: Path | str) -> dict[str, TrainConfig]:
 
 
 def last(runs: Mapping[str, TrainConfig]) -> list[str]:
-    """The runs on the data set and for the noise cases of the first one that no other of them begins from.
+    """The runs on the data set and for the noise cases of the first one that no other of them begins from, at once or by steps.
 
     Less ablations: those that differ from one of their method above in the network alone.
     """
     first = next(iter(runs.values()))
-    runs = {name: config for name, config in runs.items() if (config.dataset, config.cases) == (first.dataset, first.cases)}
-    begun = {Path(config.start).parent.name for config in runs.values() if config.start}
+    alike, begun = {name: config for name, config in runs.items() if (config.dataset, config.cases) == (first.dataset, first.cases)}, set()
+    for config in alike.values():
+        while config.start and (start := Path(config.start).parent.name) not in begun:
+            begun.add(start)
+            config = runs[start]
     found: dict[str, TrainConfig] = {}
-    for name, config in runs.items():
-        alike = (other for other in found.values() if method_of(other.model) == method_of(config.model))
-        if name not in begun and not any(other == replace(config, model=other.model) for other in alike):
+    for name, config in alike.items():
+        own = (other for other in found.values() if method_of(other.model) == method_of(config.model))
+        if name not in begun and not any(other == replace(config, model=other.model) for other in own):
             found[name] = config
     return list(found)
 
 
 def tuned(runs: Mapping[str, TrainConfig]) -> dict[str, str]:
-    """The runs for one noise case alone, on the same data set, that begin from one of `last`, and which one that is."""
-    compared = last(runs)
+    """The runs for one noise case alone that begin from one for several, on the same data set, and which one that is."""
     begun = {name: Path(config.start).parent.name for name, config in runs.items() if config.start}
     return {
         name: start for name, start in begun.items()
-        if start in compared and runs[name].dataset == runs[start].dataset and len(runs[name].cases) == 1 < len(runs[start].cases)
+        if runs[name].dataset == runs[start].dataset and len(runs[name].cases) == 1 < len(runs[start].cases)
     }
 
 

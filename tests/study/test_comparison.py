@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -73,6 +74,9 @@ qrnn3d-there: {method: qrnn3d, preset: tiny, start: qrnn3d-0, dataset: photos, c
 """)
     every = campaign.read(tmp_path / "runs.yaml", tmp_path)
     assert campaign.tuned(every) == {"qrnn3d-mixture": "qrnn3d-0"} and campaign.last(every) == campaign.last(runs)
+    every["qrnn3d-again"] = replace(every["qrnn3d-0"], start=every["qrnn3d-further"].start)
+    assert campaign.tuned(every) == {"qrnn3d-mixture": "qrnn3d-0"}, "also where it is but a step on the way to what is compared"
+    assert campaign.last(every) == [name for name in campaign.last(runs) if name != "qrnn3d-0"] + ["qrnn3d-again"]
     after = rows[(rows["run"] == "qrnn3d-0") & (rows["case"] == "mixture")].assign(run="qrnn3d-mixture", psnr=lambda own: own["psnr"] + 0.5)
     told = stories | {"qrnn3d-mixture": stories["qrnn3d-0"] | {"patches": 3}}
     table = comparison.tuned_table({"qrnn3d-mixture": "qrnn3d-0"}, pd.concat([rows, after]), told, every, untrained)
