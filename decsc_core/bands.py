@@ -1,10 +1,21 @@
-"""Where a cube holds no image, what stands in for it there, and how noisy a band is."""
+"""Which values are an image in [0, 1], where a cube holds none, what stands in for it there, and how noisy a band is."""
 
 from __future__ import annotations
 
 import warnings
 
 import numpy as np
+
+REFLECTANCE_LIKE = (-0.5, 1.5)
+"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
+REFLECTANCE_SPAN = 0.25
+"""... if their 0.1 and 99.9 percentiles are at least this far apart, ..."""
+DARKEST = -0.06
+"""... and their darkest areas no darker than this, as those of cubes are whose mean was taken away. Of crops in [0, 1]
+with noise of the paper's cases none was below -0.04."""
+
+LARGEST = 1e3
+"""A single value that lies this far from 0 where the others lie in about [0, 1] is no datum."""
 
 BLANK = 0.1
 """With more than this share of zero details a band has areas of one value, which tell nothing of its noise."""

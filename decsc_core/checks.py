@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
@@ -29,8 +30,11 @@ def real_numbers(array: ArrayLike, name: str) -> np.ndarray:
     return numbers
 
 
+_KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number"), "bool": (bool, "true or false")}
+
+
 def check_numbers(config: Any, **least: float) -> None:
-    """Hold the fields of a dataclass that are annotated as ``int`` or ``float`` to that, and some of them to the `least` that they may be.
+    """Hold the fields of a dataclass that are annotated as ``int``, ``float``, either or None, or ``bool`` to that, and some to the `least` they may be.
 
     Raises
     ------
@@ -38,10 +42,28 @@ def check_numbers(config: Any, **least: float) -> None:
         For the first that is wrong.
     """
     for field in fields(config):
-        kind, what = {"int": (Integral, "whole number"), "float": (Real, "number")}.get(field.type, (object, ""))
+        wanted, _, none = field.type.partition(" | ")
         value = getattr(config, field.name)
-        if not isinstance(value, kind) or (what and isinstance(value, bool)):
-            raise ValueError(f"{field.name}={value!r} must be a {what}")
+        if wanted not in _KINDS or (none and value is None):
+            continue
+        kind, what = _KINDS[wanted]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or (kind is Real and not -math.inf < value < math.inf):
+            raise ValueError(f"{field.name}={value!r} must be {what}")
     for name, smallest in least.items():
-        if not getattr(config, name) >= smallest:
-            raise ValueError(f"{name}={getattr(config, name)} must be at least {smallest}")
+        if (value := getattr(config, name)) is not None and not value >= smallest:
+            raise ValueError(f"{name}={value} must be at least {smallest}")
+
+
+def check_tuples(config: Any, *names: str) -> None:
+    """Make these fields of a frozen dataclass tuples, of whole numbers of at least 1.
+
+    Raises
+    ------
+    ValueError
+        For the first that holds anything else.
+    """
+    for name in names:
+        value = tuple(getattr(config, name))
+        if not all(isinstance(count, Integral) and count >= 1 for count in value):
+            raise ValueError(f"{name}={value} must hold whole numbers of at least 1")
+        object.__setattr__(config, name, value)

@@ -372,7 +372,7 @@ def train(
 def _carry_out(campaign: Path, run: str | None, out: Path, context: typer.Context) -> None:
     """Carry out a campaign, or one run of it, and print how far they are."""
     given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
-    if others := [name for name in given if name not in ("campaign", "run", "out")]:
+    if others := [name for name in given if name not in ("campaign", "run", "out", "resume")]:
         raise Refused(f"--{others[0].replace('_', '-')}: a campaign says this for each of its runs; leave it out")
     check_folder_target(out)
     from decsc_core.study import campaign as study

@@ -89,11 +89,13 @@ def blaming(*subjects: str) -> Iterator[None]:
 
 @contextmanager
 def telling() -> Iterator[None]:
-    """Say on stderr what the code below warns of."""
+    """Say on stderr what the code below warns of, also where it fails then."""
     with warnings.catch_warnings(record=True) as told:
-        yield
-    for warning in told:
-        say(str(warning.message))
+        try:
+            yield
+        finally:
+            for warning in told:
+                say(str(warning.message))
 
 
 def json_text(value: Any) -> str:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from decsc_core import cli, metrics, weights
 from decsc_core.atomic import write_text
+from decsc_core.console import Refused, blaming, telling
 from decsc_core.denoisers import Denoiser, Estimate, Record
 from decsc_core.denoisers.registry import METHODS
 from decsc_core.describe import is_here
@@ -44,6 +45,13 @@ def decsc(tmp_path, monkeypatch):
         return result.exit_code, result.stdout, result.stderr
 
     return run
+
+
+def test_what_was_warned_of_before_a_failure_is_said_too(capsys):
+    with pytest.raises(Refused, match="^cube.npy: diverged$"), blaming("cube.npy"), telling():
+        warnings.warn("the values look like counts")
+        raise RuntimeError("diverged")
+    assert capsys.readouterr().err == "decsc: the values look like counts\n"
 
 
 @pytest.fixture
@@ -878,8 +886,8 @@ def test_fine_tuning_keeps_the_network_of_the_weights(decsc, tmp_path, small_cav
 def test_a_campaign_trains_each_run_once(decsc, tmp_path, small_cave):
     (tmp_path / "runs.yaml").write_text("one: {method: decsc, preset: tiny, steps: 1, batch: 1}\n")
     command = ("train", "--campaign", "runs.yaml", "--out", "all")
-    for _ in range(2):
-        code, out, err = decsc(*command)
+    for resume in ((), ("--resume",)):  # what a campaign does anyway
+        code, out, err = decsc(*command, *resume)
         assert (code, err) == (0, "") and "finished" in out and "one" in out
     code, _, err = decsc(*command, "--learning-rate", 0.1)
     assert code == 2 and "--learning-rate: a campaign says this for each of its runs; leave it out" in err

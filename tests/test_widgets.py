@@ -6,6 +6,7 @@ import os
 import re
 import time
 from html import unescape
+from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -149,10 +150,17 @@ def test_files_that_changed_are_read_again(tmp_path, monkeypatch, network):
     def seen() -> list:
         return [Bench(*chosen, weights=network).clean.mean() for chosen in (("own", "x"), ("file", typed))]
 
+    def scale(data: Path, factor: float) -> None:
+        data.write_bytes((np.frombuffer(data.read_bytes(), "<f4") * np.float32(factor)).tobytes())
+        os.utime(data, ns=(1, time.time_ns() + 10**9))
+
     before, data = seen(), tmp_path / "own/test/x.img"
-    data.write_bytes((np.frombuffer(data.read_bytes(), "<f4") / 2).tobytes())
-    os.utime(data, ns=(1, time.time_ns() + 10**9))
+    scale(data, 0.5)
     assert seen() == pytest.approx([mean / 2 for mean in before])
+    typed = str(data.rename(data.with_suffix("")))  # as ENVI itself names it
+    before = seen()
+    scale(Path(typed), 2)
+    assert seen()[1] == pytest.approx(before[1] * 2)
 
 
 def test_a_changed_scene_is_read_again_where_files_lie_in_the_folder_itself(tmp_path, monkeypatch, network):

@@ -152,6 +152,14 @@ def test_a_failing_notebook_keeps_its_executed_copy(tiny, tmp_path, failing, rea
     assert output.exists() and not (tmp_path / "out.failed.ipynb").exists()
 
 
+def test_a_notebook_whose_kernel_does_not_start_leaves_nothing(tiny, tmp_path):
+    path = tiny("seed = 0  # x")
+    path.write_text(path.read_text().replace('"python3"', '"python1"'))
+    with pytest.raises(NotebookError, match="^tiny.ipynb: its kernel does not start, No such kernel named python1$"):
+        run(path, tmp_path / "deep" / "out.ipynb", {})
+    assert not list((tmp_path / "deep").iterdir())
+
+
 @pytest.mark.slow
 def test_the_training_notebook_trains_a_peer_too(copy):
     """It has no solver to tell of."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import dark_level, stand_in, without_image
+from decsc_core.bands import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level, stand_in, without_image
 from decsc_core.checks import real_numbers
 
 ENORMOUS = 1e12
@@ -137,8 +137,6 @@ class Denoiser(ABC):
 
 def _warn_of_units(cube: np.ndarray) -> None:
     """Warn the caller of a denoiser if `scenes` would not take the values of a cube for [0, 1] data, or a value for a datum."""
-    from decsc_core.scenes.scene import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN  # here, for it loads every library that reads files
-
     least, low, high, most = np.percentile(cube, [0.1, 5, 95, 99.9])
     advice = "most methods are made for [0, 1]: read it with scenes.read or use Scene.from_physical"
     if low < REFLECTANCE_LIKE[0] or high > REFLECTANCE_LIKE[1]:

@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device, spare_memory
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
-from decsc_core.model import DECSC, Output, misfit
+from decsc_core.deq import Solution
+from decsc_core.model import DECSC, misfit
 from decsc_core.model.brightness import gain
 from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import PASSES, cut
@@ -29,7 +30,7 @@ CPU_COPIES = 3
 class Equilibrium(Denoiser):
     """A trained DECSC network as a denoiser.
 
-    The image is cut into overlapping tiles that are blended linearly, so no tile border shows. A network for B bands serves
+    The image is cut into overlapping tiles, of 256 x 256 pixels or less where one would not fit the memory, that are blended linearly, so no tile border shows. A network for B bands serves
     other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
     are extended by reflection, noise and all, so that for one band or a few a band-wise method is mostly better. Fixed points are found for
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
@@ -45,22 +46,19 @@ class Equilibrium(Denoiser):
         Shifts averaged, between 1 and stride^2 (default: the network's). More are slower and better.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
-    tile : int, optional
-        Side of a tile in pixels; default 256, or less where a tile would not fit the memory.
     spread : bool
         Also return the standard deviation over shifts, an estimate of the error.
 
     Raises
     ------
     ValueError
-        If `shifts`, `device` or `tile` cannot be used.
+        If `shifts` or `device` cannot be used.
     """
 
     kind = "equilibrium"
 
     def __init__(
-        self, weights: Weights, *, shifts: int | None = None, device: str = "auto", tile: int | None = None,
-        spread: bool = False,
+        self, weights: Weights, *, shifts: int | None = None, device: str = "auto", spread: bool = False,
     ) -> None:
         self.name, self.weights, self.spread = weights.method, weights, spread
         self.params = sum(p.numel() for p in weights.model.parameters())
@@ -70,9 +68,7 @@ class Equilibrium(Denoiser):
         if not isinstance(count, Integral):
             raise ValueError(f"shifts={count!r} must be a whole number from 1 to stride^2 = {config.stride**2}")
         self.shifts = averaged_shifts(config.stride, count)
-        if tile is not None and tile < 1:
-            raise ValueError(f"tile={tile} must be at least 1 pixel")
-        self.tile = tile or _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))
+        self.tile = _largest_tile(weights.model, spare_memory(self.device, CPU_BYTES))
 
     def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """The `pieces` in which a cube (H, W, B) goes through the network; each is extended to its bands, if it has fewer."""
@@ -125,18 +121,18 @@ class Equilibrium(Denoiser):
         at_once = max(1, int(spare_memory(self.device, CPU_BYTES) // _copy_bytes(model, max(image.shape[-2:]))))
         at_once = min(at_once, CPU_COPIES) if self.device.type == "cpu" else at_once
         chunks = -(-len(self.shifts) // at_once)
-        mean, square = torch.zeros_like(image), torch.zeros_like(image)
-        outputs = []
+        mean, square, taken = torch.zeros_like(image), torch.zeros_like(image), 0
+        solutions = []
         for first in range(chunks):
             chunk: list[Shift] = self.shifts[first::chunks]
             output = model.without_misfit(image, chunk)
-            mean += output.image * len(chunk)
-            square += (output.spread**2 + output.image**2) * len(chunk)
-            outputs.append(output)
+            taken += len(chunk)
+            off = output.image - mean  # the squares of deviations are added up, for those of values would cancel
+            mean += off * (len(chunk) / taken)
+            square += len(chunk) * (output.spread**2 + off**2 * (1 - len(chunk) / taken))
+            solutions.append(output.solution and output.solution._replace(z=None))  # the codes are large
             bar.update(len(chunk))
-        mean, square = mean / len(self.shifts), square / len(self.shifts)
-        deviation = (square - mean**2).clamp_min(0).sqrt()
-        return mean[:, :bands], deviation[:, :bands], _record(outputs)
+        return mean[:, :bands], (square[:, :bands] / taken).sqrt(), _record(solutions)
 
 
 def _copy_bytes(model: DECSC, side: int) -> int:
@@ -153,10 +149,9 @@ def _largest_tile(model: DECSC, memory: int) -> int:
     return next((side for side in range(TILE, 32, -32) if _copy_bytes(model, side) <= memory), 32)
 
 
-def _record(outputs: list[Output]) -> Record | None:
+def _record(solutions: list[Solution | None]) -> Record | None:
     """The worst copy's residual at each evaluation, the most evaluations, whether all converged; None if nothing was solved."""
-    solutions = [output.solution for output in outputs if output.solution is not None]
-    if not solutions:
+    if None in solutions:
         return None
     length = max(len(s.residuals) for s in solutions)
     padded = [torch.cat([s.residuals, s.residuals[-1:].expand(length - len(s.residuals), -1)]) for s in solutions]

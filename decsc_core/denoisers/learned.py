@@ -20,8 +20,8 @@ VOXEL_BYTES, CPU_BYTES = 1200, 4 * 2**30
 class Learned(Denoiser):
     """A trained feed-forward network as a denoiser.
 
-    Images of up to 512 x 512 pixels go through the network whole, as in the papers, if the memory allows; others in overlapping
-    tiles that are blended linearly. A network for B bands serves other numbers as DECSC does: more bands go through it in
+    Images of up to 512 x 512 pixels go through the network whole, as in the papers, if that fits half of a GPU's free memory or, on a
+    CPU, 4 GiB (of 31 bands 320 pixels a side do, of 191 bands 128); others in overlapping tiles that are blended linearly. A network for B bands serves other numbers as DECSC does: more bands go through it in
     half-overlapping windows that are averaged, fewer are extended by reflection.
 
     Parameters
@@ -29,30 +29,24 @@ class Learned(Denoiser):
     weights : Weights
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
-    tile : int, optional
-        Side of a tile in pixels; default 512, or less where that would not fit half of a GPU's free memory or, on a CPU, 4 GiB
-        (31 bands: 320, 191 bands: 128).
 
     Raises
     ------
     ValueError
-        If `device` or `tile` cannot be used.
+        If `device` cannot be used.
     """
 
     kind = "learned"
 
-    def __init__(self, weights: Weights, *, device: str = "auto", tile: int | None = None) -> None:
+    def __init__(self, weights: Weights, *, device: str = "auto") -> None:
         self.name, self.weights = weights.method, weights
         self.params = sum(p.numel() for p in weights.model.parameters())
         self.device = pick_device(device)
-        if tile is not None and tile < 1:
-            raise ValueError(f"tile={tile} must be at least 1 pixel")
-        self.tile = tile
 
     def tiles(self, shape: tuple[int, int, int]) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """The `pieces` in which a cube (H, W, B), extended to the network's bands, goes through it."""
         bands = self.weights.model.bands or shape[2]
-        return pieces(shape, self.tile or largest_tile(bands, self.device), OVERLAP, bands)
+        return pieces(shape, largest_tile(bands, self.device), OVERLAP, bands)
 
     @torch.no_grad()
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:

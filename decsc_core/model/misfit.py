@@ -52,15 +52,18 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     down, across = (_cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
-    found = smooth + factors.common(*_cut(rest - smooth, sigma, e), e)
+    within, own, _ = _cut(rest - smooth, sigma, e)
+    found = smooth + factors.common(within, own, e)
     return found + _texture(rest - found, sigma, e)
 
 
-def _cut(rest: Tensor, sigma: Tensor, e: float) -> tuple[Tensor, Tensor]:
-    """What is left over (N, B, H, W), cut down to its `limits`, and its deviation where that is less than `sigma` (N, B, 1, 1)."""
+def _cut(rest: Tensor, sigma: Tensor, e: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left over (N, B, H, W), cut down to its `limits`, its deviation where that is less than `sigma` (N, B, 1, 1), and its `_median`."""
     sigma = torch.minimum(sigma, deviation(rest)[1])
-    most = limits(rest, sigma, e)
-    return rest.clamp(-most, most), sigma
+    with torch.no_grad():
+        off = _median(rest, sigma)
+        most = _reach(off, sigma, e)
+    return rest.clamp(-most, most), sigma, off
 
 
 def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
@@ -69,7 +72,7 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     The variance is the weighted mean over bands of rest^2 - sigma^2, by its own precision as the maximum of the likelihood wants
     it, over the neighbourhood; none where the median band is not off by more than `TEXTURE` deviations, as by noise alone.
     """
-    within, sigma = _cut(rest, sigma, e)
+    within, sigma, off = _cut(rest, sigma, e)
     with torch.no_grad():
         variance = torch.full_like(rest[:, :1], FLOOR**2)
         for _ in range(3):
@@ -77,7 +80,7 @@ def _texture(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
             excess = torch.minimum(rest**2 - sigma**2, 9 * whole)
             variance = (excess / whole**2).sum(1, keepdim=True) / (1 / whole**2).sum(1, keepdim=True)
             variance = variance.clamp(min=FLOOR**2 / 100)
-        variance = F.avg_pool2d(variance * (_median(rest, sigma) > TEXTURE), 3, 1, 1, count_include_pad=False)
+        variance = F.avg_pool2d(variance * (off > TEXTURE), 3, 1, 1, count_include_pad=False)
     return within * (variance / (variance + sigma**2).clamp(min=FLOOR**2 / 100))
 
 
@@ -102,7 +105,12 @@ def limits(distance: Tensor, sigma: Tensor, e: float, deviations: float = 1.0) -
         From the level.
     sigma : (N, B, 1, 1)
     """
-    return ((deviations * sigma) ** 2 + (GROSS * e) ** 2).sqrt() * _median(distance, sigma).clamp(min=1)
+    return _reach(_median(distance, sigma), deviations * sigma, e)
+
+
+def _reach(off: Tensor, sigma: Tensor, e: float) -> Tensor:
+    """`limits` where the median band is `off` by so many deviations."""
+    return (sigma**2 + (GROSS * e) ** 2).sqrt() * off.clamp(min=1)
 
 
 def _median(distance: Tensor, sigma: Tensor) -> Tensor:

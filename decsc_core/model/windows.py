@@ -28,7 +28,7 @@ def merge_windows(tokens: Tensor, window: int, height: int) -> Tensor:
 def _kept(build: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`build` with its last results kept, by its arguments."""
     outside = torch.inference_mode(False)(build)
-    keep = lru_cache(maxsize=32)(outside)
+    keep = lru_cache(maxsize=4)(outside)
 
     @wraps(build)
     def give(*arguments) -> Tensor:

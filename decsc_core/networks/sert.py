@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from decsc_core.checks import check_numbers
+from decsc_core.checks import check_numbers, check_tuples
 from decsc_core.model.swin import Mlp
 from decsc_core.networks.flat import FRAME, FlatTransformer, Stage
 from decsc_core.networks.initialise import check_init, default_generator, reset_as_identity, reset_qrnn3d_family
@@ -62,11 +62,7 @@ class SERTConfig:
     def __post_init__(self) -> None:
         check_numbers(self, bands=1, width=1, heads=1, blocks=1, memory=1, mlp_ratio=1)
         check_init(self.init)
-        for name in ("windows", "splits"):
-            value = tuple(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if min(value, default=1) < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+        check_tuples(self, "windows", "splits")
         if not self.windows or len(self.windows) != len(self.splits):
             raise ValueError(f"windows={self.windows} and splits={self.splits} must hold one number for each stage")
         for window, split in zip(self.windows, self.splits):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from decsc_core.checks import check_numbers
+from decsc_core.checks import check_numbers, check_tuples
 from decsc_core.model.dictionary import soft_threshold
 from decsc_core.networks.initialise import default_generator, reset_like_torch
 from decsc_core.networks.names import count, renamed
@@ -25,6 +25,7 @@ PROBE, LEAST_PROBE = 56, 55
 """Side of the centre block that the noise estimator looks at, and the smallest side that it can take, in pixels."""
 
 _THRESHOLD = 1e-3
+_PER_LAYER = ("atoms", "kernels", "ranks", "steps")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,10 @@ class T3SCConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, bands=1)
-        for name in ("atoms", "kernels", "ranks", "steps"):
-            value = tuple(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if len(value) != 2 or min(value) < 1:
-                raise ValueError(f"{name}={value} must hold a number of at least 1 for each of the two layers")
+        check_tuples(self, *_PER_LAYER)
+        for name in _PER_LAYER:
+            if len(value := getattr(self, name)) != 2:
+                raise ValueError(f"{name}={value} must hold a number for each of the two layers")
         if self.block < self.smallest:
             needed = f"{self.smallest}, which the atoms or the noise estimator need"
             raise ValueError(f"block={self.block} must be at least {needed}")

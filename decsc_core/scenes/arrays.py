@@ -171,7 +171,7 @@ def band_folders(folder: Path) -> dict[Path, list[Path]]:
 
 def _band_images(folder: Path) -> list[Path]:
     """The images in a folder whose names end with a number of two digits, in order."""
-    return sorted(file for file in folder.glob("*.png") if re.search(r"_\d\d\.png$", file.name))
+    return sorted(file for file in folder.glob("[!.]*.png") if re.search(r"_\d\d\.png$", file.name))
 
 
 def read_cave(folder: Path) -> Scene:

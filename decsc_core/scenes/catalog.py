@@ -252,7 +252,7 @@ def load_scene(dataset: str, name: str) -> Scene:
 def fingerprints(dataset: str, split: str) -> dict[str, str]:
     """What tells the file of each scene of a split from a changed one, as far as it is on this machine, without reading it whole.
 
-    A CRC-32 of the size and both ends of the file; of ENVI images header and data count, of CAVE's original scenes all band images.
+    A CRC-32 of the size and both ends of the file; of ENVI images header and data count, of CAVE's original scenes all files of the folder.
     Embedded scenes have none.
 
     Raises

@@ -276,4 +276,5 @@ def header_beside(path: Path) -> Path | None:
 
 def headers(data_path: Path) -> tuple[Path, ...]:
     """What the header of a data file may be called."""
-    return data_path.with_suffix(".hdr"), data_path.with_suffix(".HDR"), data_path.with_name(f"{data_path.name}.hdr")
+    names = data_path.with_suffix(".hdr"), data_path.with_suffix(".HDR"), data_path.with_name(f"{data_path.name}.hdr")
+    return tuple(dict.fromkeys(names))

@@ -8,23 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import dark_level, stand_in, without_image
+from decsc_core.bands import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level, stand_in, without_image
 
-REFLECTANCE_LIKE = (-0.5, 1.5)
-"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
-REFLECTANCE_SPAN = 0.25
-"""... if their 0.1 and 99.9 percentiles are at least this far apart, ..."""
-DARKEST = -0.06
-"""... and their darkest areas no darker than this, as those of cubes are whose mean was taken away. Of crops in [0, 1]
-with noise of the paper's cases none was below -0.04."""
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""
 NO_DATA = (-999, -9999, -32767, -32768)
 """Nor is one of these, however rare, where all others are less than half as low."""
 SATURATED = (1.0, 1023, 2047, 4095, 8191, 16383)
 """Where floats that are reflectances, and sensors of 10 to 14 bits, saturate: these values are data. So is 255, of integers."""
-LARGEST = 1e3
-"""Nor is a single one that lies this far from 0 where the others lie in about [0, 1]."""
 DECLARE = "declare it as no-data in the file, or make it NaN"
 """What would be right of a value that is no datum."""
 

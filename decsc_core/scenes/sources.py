@@ -86,7 +86,7 @@ def icvl_split(name: str) -> str:
 
 def icvl_splits() -> dict[str, tuple[str, ...]]:
     """The ICVL scenes on this machine, by split."""
-    found = sorted(path.stem for path in (root() / "icvl").glob("*.mat"))
+    found = sorted(path.stem for path in (root() / "icvl").glob("[!.]*.mat"))
     return {split: tuple(name for name in found if icvl_split(name) == split) for split in SPLITS}
 
 
@@ -127,7 +127,7 @@ def _own_files() -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = {split: {} for split in SPLITS}
     taken: dict[str, Path] = {}
     for split, paths in found.items():
-        for path in sorted((root() / "own" / split).glob("*")):
+        for path in sorted((root() / "own" / split).glob("[!.]*")):
             ending = path.suffix.lower()
             if path.is_dir():
                 name = path.name if band_folders(path) else None

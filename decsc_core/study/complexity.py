@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
@@ -176,8 +177,9 @@ def measure(method: str, weights: str, noisy: np.ndarray, *, shifts: int | None 
         row |= {"copies": f"{timed} of {config.shifts}", "iterations": max(passes)}
         row |= {name: row[name] * config.shifts / timed for name in ("seconds", "cpu_seconds")}
     rows, _, bands = parts[0][0]
-    counts = [gmacs(config, rows.stop - rows.start, bands=bands.stop - bands.start, evaluations=count) for count in passes]
-    return row | {"parameters": denoiser.params, "gmacs": sum(counts)}
+    side, bands = rows.stop - rows.start, bands.stop - bands.start
+    total = sum(times * gmacs(config, side, bands=bands, evaluations=count) for count, times in Counter(passes).items())
+    return row | {"parameters": denoiser.params, "gmacs": total}
 
 
 def costs(chosen: Iterable[tuple[str, str]], noisy: np.ndarray, **options) -> pd.DataFrame:

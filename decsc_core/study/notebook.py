@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
@@ -38,7 +39,7 @@ def run(notebook: Path | str, output: Path | str, parameters: dict) -> Path:
     Raises
     ------
     NotebookError
-        If there is no such notebook or it is damaged, it does not declare a parameter, or one of its cells failed.
+        If there is no such notebook or it is damaged, it does not declare a parameter, its kernel does not start, or a cell failed.
     """
     notebook, output = Path(notebook).resolve(), Path(output).resolve()
     if not notebook.is_file():
@@ -64,15 +65,20 @@ def run(notebook: Path | str, output: Path | str, parameters: dict) -> Path:
         else:
             reason = "its kernel died; memory may have run out"
         raise NotebookError(f"{notebook.name}: cell {_failed_cell(failed)!r} failed, {reason}; see {failed}") from None
-    os.replace(running, output)
-    failed.unlink(missing_ok=True)
+    except (NoSuchKernel, RuntimeError) as error:
+        raise NotebookError(f"{notebook.name}: its kernel does not start, {error}") from None
+    else:
+        os.replace(running, output)
+        failed.unlink(missing_ok=True)
+    finally:
+        running.unlink(missing_ok=True)
     return output
 
 
 def _failed_cell(executed: Path) -> str:
-    """The id of the cell at which an executed copy ends."""
+    """The id of the cell at which an executed copy ends, the first one if none began."""
     cells = nbformat.read(executed, as_version=4).cells
-    return [cell.id for cell in cells if cell.metadata.get("papermill", {}).get("start_time")][-1]
+    return [cells[0].id, *(cell.id for cell in cells if cell.metadata.get("papermill", {}).get("start_time"))][-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

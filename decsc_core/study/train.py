@@ -133,18 +133,10 @@ class TrainConfig:
             raise ValueError("give the budget either as steps or as minutes")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
-        check_numbers(self)
-        for name in ("steps", "batch", "patch", "validate_every"):
-            if (value := getattr(self, name)) is not None and not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name}={value} must be a whole number of at least 1")
+        check_numbers(self, steps=1, batch=1, patch=1, validate_every=1, weight_decay=0, jacobian_penalty=0, checkpoint_seconds=0)
         for name in ("minutes", "learning_rate", "clip"):
-            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"{name}={value} must be a number above 0")
-        for name in ("weight_decay", "jacobian_penalty", "checkpoint_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be a number of at least 0")
-        if self.jacobian_penalty and not isinstance(self.model, DECSCConfig):
-            raise ValueError(f"jacobian_penalty={self.jacobian_penalty} is for DECSC alone; other networks have no fixed point")
         if not 0 <= self.kept < 1 or (self.kept and not self.start):
             raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
         if self.fixed_norms and not self.start:
@@ -152,7 +144,11 @@ class TrainConfig:
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
         if len(self.evaluations) != 2 or not all(isinstance(number, int) for number in self.evaluations) or not 1 <= self.evaluations[0] <= self.evaluations[1]:
             raise ValueError(f"evaluations={self.evaluations} must be two whole numbers, the smaller one, at least 1, first")
-        if not (isinstance(self.seed, int) and 0 <= self.seed <= LARGEST_SEED):
+        for name in ("jacobian_penalty", "evaluations"):
+            value, default = getattr(self, name), getattr(TrainConfig, name)
+            if value != default and not isinstance(self.model, DECSCConfig):
+                raise ValueError(f"{name}={value} is for DECSC alone, other networks have no fixed point; leave it at {default}")
+        if not 0 <= self.seed <= LARGEST_SEED:
             raise ValueError(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
         object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
         shares = [share for share, _ in self.schedule]

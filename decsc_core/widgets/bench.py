@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from functools import lru_cache
 from html import escape
@@ -24,6 +23,7 @@ from decsc_core.denoisers.tiling import starts
 from decsc_core.model import DECSC
 from decsc_core.noise import LEVELS
 from decsc_core.scenes import DATASETS, Scene, SceneError, fingerprint, load_scene, read, scenes_by_split
+from decsc_core.scenes.files import files_of
 from decsc_core.study.captions import describe_data
 from decsc_core.study.convergence import Problem, trace
 from decsc_core.study.evaluate import NOISY, noisy_cube, scored_part
@@ -395,7 +395,5 @@ def _read_file(path: str, changed: int) -> Scene:
 
 
 def _changed(path: str) -> int:
-    """When a file, or one beside it of the same stem, as ENVI's header and data are, was changed [ns]; 0 if there is none."""
-    path = Path(path).expanduser()
-    alike = path.parent.glob(f"{glob.escape(path.name.split('.')[0])}.*")
-    return max((file.stat().st_mtime_ns for file in alike), default=0)
+    """When the last of the files that a scene is read from was changed [ns]; 0 if there is none."""
+    return max((file.stat().st_mtime_ns for file in files_of(Path(path).expanduser())), default=0)

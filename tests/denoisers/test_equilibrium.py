@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 from decsc_core import metrics, noise
 from decsc_core import weights as files
@@ -82,14 +83,29 @@ def test_more_shifts_change_the_answer_and_spread_is_their_deviation(tiny, cube)
     np.testing.assert_allclose(nine.cube, expected.permute(1, 2, 0), atol=2e-4)
 
 
+def test_a_deviation_far_below_the_values_is_not_lost_in_rounding(tiny, cube, monkeypatch) -> None:
+    denoise = Equilibrium(tiny, shifts=9, device="cpu")
+    values = dict(zip(denoise.shifts, 0.8 + 1e-4 * torch.arange(9)))
+
+    def copies(image: torch.Tensor, shifts: list) -> Output:
+        own = torch.stack([values[shift] for shift in shifts])
+        return Output(own.mean().expand_as(image), own.std(correction=0).expand_as(image), None)
+
+    monkeypatch.setattr(tiny.model, "without_misfit", copies)
+    _, spread, _ = denoise._solve(tiny.model, torch.from_numpy(cube.transpose(2, 0, 1)[None]), tqdm(disable=True))
+    np.testing.assert_allclose(spread, 1e-4 * np.arange(9).std(), rtol=1e-2)
+
+
 def test_memory_bound_changes_nothing_but_the_chunks(tiny, cube, monkeypatch) -> None:
-    whole = Equilibrium(tiny, shifts=9, tile=64)(cube)
+    whole = Equilibrium(tiny, shifts=9)(cube)
     monkeypatch.setattr("decsc_core.denoisers.equilibrium.CPU_BYTES", 1)
-    chunked = Equilibrium(tiny, shifts=9, tile=64)(cube)
+    denoise = Equilibrium(tiny, shifts=9)
+    assert denoise.tile == 32
+    denoise.tile = 64
+    chunked = denoise(cube)
     np.testing.assert_allclose(chunked.cube, whole.cube, atol=2e-4)
     assert chunked.record[0].iterations == whole.record[0].iterations
     np.testing.assert_allclose(chunked.record[0].residuals, whole.record[0].residuals, rtol=1e-2)
-    assert Equilibrium(tiny).tile == 32
 
 
 def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
@@ -101,13 +117,12 @@ def test_record_tells_when_the_solver_gave_up(tiny, cube) -> None:
 
 
 def test_the_record_is_that_of_the_worst_copy_of_all_chunks() -> None:
-    def output(residuals: list[list[float]], iterations: list[int], converged: list[bool]) -> Output:
-        empty = torch.zeros(1)
-        return Output(empty, empty, Solution(empty, torch.tensor(residuals), torch.tensor(iterations), torch.tensor(converged)))
+    def solution(residuals: list[list[float]], iterations: list[int], converged: list[bool]) -> Solution:
+        return Solution(None, torch.tensor(residuals), torch.tensor(iterations), torch.tensor(converged))
 
-    record = _record([output([[0.5, 0.25], [0.125, 0.0625]], [2, 1], [True, True]), output([[0.25], [0.5], [0.03125]], [3], [True])])
+    record = _record([solution([[0.5, 0.25], [0.125, 0.0625]], [2, 1], [True, True]), solution([[0.25], [0.5], [0.03125]], [3], [True])])
     assert (record.residuals, record.iterations, record.converged) == ([0.5, 0.5, 0.125], 3, True)
-    assert _record([output([[0.5]], [1], [True]), output([[0.5]], [1], [False])]).converged is False
+    assert _record([solution([[0.5]], [1], [True]), solution([[0.5]], [1], [False])]).converged is False
 
 
 def test_a_cpu_takes_few_copies_at_a_time_and_never_one_left_over(tiny, cube, monkeypatch) -> None:
@@ -116,7 +131,7 @@ def test_a_cpu_takes_few_copies_at_a_time_and_never_one_left_over(tiny, cube, mo
     monkeypatch.setattr(tiny.model, "without_misfit", lambda image, shifts: taken.append(shifts) or plain(image, shifts))
     for count in (1, 4, 7, 9):
         taken.clear()
-        Equilibrium(tiny, shifts=count, device="cpu", tile=64)(cube)
+        Equilibrium(tiny, shifts=count, device="cpu")(cube)
         sizes = [len(some) for some in taken]
         assert max(sizes) <= 3 and (min(sizes) > 1 or count == 1)
         assert sorted(shift for some in taken for shift in some) == sorted(Equilibrium(tiny, shifts=count).shifts)
@@ -129,7 +144,7 @@ def test_there_is_no_record_where_nothing_is_solved(tiny, cube) -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"shifts": 0}, "between 1 and 9"), ({"shifts": 10}, "between 1 and 9"), ({"tile": 0}, "at least 1"),
+    ({"shifts": 0}, "between 1 and 9"), ({"shifts": 10}, "between 1 and 9"),
     ({"shifts": 2.5}, "shifts=2.5 must be a whole number"), ({"shifts": "3"}, "shifts='3' must be a whole number"),
     ({"device": "abacus"}, "try auto or cpu"),
 ])

@@ -79,7 +79,8 @@ def test_a_peer_cuts_a_large_image_where_it_would_not_fit(monkeypatch) -> None:
     one = Weights("qrnn3d", model, {}, "", Path("x"))
     Learned(one, device="cpu")(cube)
     assert len(seen) == 2 and max(seen[0]) <= 64
-    Learned(one, device="cpu", tile=96)(cube)
+    monkeypatch.undo()
+    Learned(one, device="cpu")(cube)
     assert tuple(seen[2]) == (96, 48)
 
 

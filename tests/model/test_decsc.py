@@ -522,6 +522,7 @@ def test_the_paper_preset_is_the_released_network():
     ({"shifts": 50}, "shifts=50 must lie between 1 and stride^2 = 49"),
     ({"train_shifts": 0}, "train_shifts=0 must lie between 1 and stride^2 = 49"),
     ({"shared_atoms": 0}, "shared_atoms=0 must be at least 1"),
+    ({"misfit": float("inf")}, "misfit=inf must be a number"),
     ({"unshared_atoms": 1}, "unshared_atoms=1 must be at least 2"),
     ({"heads": 0}, "heads=0 must be at least 1"),
     ({"ridge": -0.1}, "ridge=-0.1 must be at least 0"),

@@ -96,7 +96,7 @@ def test_a_configuration_survives_json():
 
 @pytest.mark.parametrize("fields, message", [
     ({"bands": 0}, "^bands=0 must be at least 1$"),
-    ({"windows": (16, 0, 32)}, r"^windows=\(16, 0, 32\) must be at least 1$"),
+    ({"windows": (16, 0, 32)}, r"^windows=\(16, 0, 32\) must hold whole numbers of at least 1$"),
     ({"windows": (16, 32)}, r"^windows=\(16, 32\) and splits=\(1, 2, 4\) must hold one number for each stage$"),
     ({"splits": (1, 2, 5)}, "^windows of 32 pixels cannot be split into rectangles of 5$"),
     ({"heads": 3}, "^heads=3 must be even and divide width=96$"),

@@ -139,8 +139,9 @@ def test_a_configuration_survives_json():
 
 @pytest.mark.parametrize("fields, message", [
     ({"bands": 0}, "^bands=0 must be at least 1$"),
-    ({"atoms": (64,)}, r"^atoms=\(64,\) must hold a number of at least 1 for each of the two layers$"),
-    ({"steps": (12, 0)}, r"^steps=\(12, 0\) must hold a number of at least 1 for each of the two layers$"),
+    ({"atoms": (64,)}, r"^atoms=\(64,\) must hold a number for each of the two layers$"),
+    ({"steps": (12, 0)}, r"^steps=\(12, 0\) must hold whole numbers of at least 1$"),
+    ({"atoms": (8.5, 16)}, r"^atoms=\(8.5, 16\) must hold whole numbers of at least 1$"),
     ({"block": 4}, "^block=4 must be at least 5, which the atoms or the noise estimator need$"),
     ({"block": 54, "noise_adaptive": True}, "^block=54 must be at least 55, which the atoms or"),
     ({"block": 20, "overlap": 20}, "^overlap=20 must lie between 0 and block - 1 = 19$"),

@@ -100,10 +100,12 @@ def test_each_piece_of_an_image_is_counted_at_its_own_size(monkeypatch):
     """Four tiles of 29 x 29 pixels and, of 62 bands, four windows each; a network for any number of bands takes all."""
     noisy, records = np.zeros((48, 48, 62), np.float32), [Record([0.1], count, True) for count in range(1, 17)]
     monkeypatch.setattr(complexity, "fastest", lambda work, repeats: (2.0, 3.0, Estimate(noisy, records)))
+    for module in ("equilibrium", "learned"):
+        monkeypatch.setattr(f"decsc_core.denoisers.{module}.TILE", 40)
     found, configs = {}, {method: configure(method, "tiny") for method in ("decsc", "sst", "qrnn3d")}
     for method, config in configs.items():
         known = weights.Weights(method, build(config, torch.Generator().manual_seed(0)).eval(), {}, "", Path("known"))
-        denoiser = (Equilibrium if method == "decsc" else Learned)(known, tile=40)
+        denoiser = (Equilibrium if method == "decsc" else Learned)(known)
         monkeypatch.setattr(complexity, "_denoiser", lambda *given, denoiser=denoiser: (denoiser, "known"))
         found[method] = complexity.measure(method, "", noisy)["gmacs"]
     passes = [count + len(configs["decsc"].phantom) for count in range(1, 17)]

@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
 from decsc_core.denoisers.classical.base import ModelDriven, check_counts, check_least, check_positive
-from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 MOST_PENALTY = 1e6
 
@@ -119,7 +119,7 @@ class E3DTV(ModelDriven):
             for axis in axes:
                 target = difference(clean, axis).add_(multipliers[axis])
                 flat = target.view(pixels, bands)
-                maps = soft_threshold(flat @ bases[axis], tau / mu)
+                maps = F.softshrink(flat @ bases[axis], tau / mu)
                 left, _, right_vectors = torch.linalg.svd(flat.T @ maps, full_matrices=False)
                 bases[axis] = left @ right_vectors
                 gradients[axis] = (maps @ bases[axis].T).view(shape)
@@ -127,7 +127,7 @@ class E3DTV(ModelDriven):
                 violation += _squared_norm(multipliers[axis].sub_(target))
                 multipliers[axis] = target.div_(growth)
             target = (noisy - clean).add_(multiplier)
-            noise = soft_threshold(target, self.sparsity / mu)
+            noise = F.softshrink(target, self.sparsity / mu)
             target -= noise
             violation += _squared_norm(multiplier.sub_(target))
             multiplier = target.div_(growth)

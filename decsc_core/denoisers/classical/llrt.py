@@ -4,6 +4,7 @@ Multispectral Image Denoising", CVPR 2017."""
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -11,7 +12,6 @@ from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.differences import adjoint_difference, difference, squared_transfer
 from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least, check_positive, relative_change
 from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
-from decsc_core.denoisers.classical.shrinkage import soft_threshold
 
 LARGEST_PATCH = 8
 """Of the table's patch sides."""
@@ -167,7 +167,7 @@ class LLRT(NoiseAware):
             mixed = (self.rho * total + alpha * cube + multiplier) / (alpha + self.rho * weight)
             multiplier = multiplier + alpha * (cube - mixed)
             slope = difference(cube, 2)
-            jumps = soft_threshold(slope + dual / beta, smoothness / beta)
+            jumps = F.softshrink(slope + dual / beta, float(smoothness / beta))
             dual = dual + beta * (slope - jumps)
             alpha, beta = GROWTH * alpha, GROWTH * beta
         return cube

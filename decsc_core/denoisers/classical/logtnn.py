@@ -7,12 +7,13 @@ Low-Fibered-Rank Regularization", IEEE Transactions on Geoscience and Remote Sen
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least, check_positive, relative_change
-from decsc_core.denoisers.classical.shrinkage import reweighted_threshold, shrink_singular_values, soft_threshold
+from decsc_core.denoisers.classical.shrinkage import reweighted_threshold, shrink_singular_values
 
 MOST_PENALTY = 1e10
 
@@ -116,7 +117,7 @@ class LogTNN(NoiseAware):
                 total.sub_(multipliers[axis], alpha=weights[axis])
             before, low_rank = low_rank, total.div_(1 + sum(weights))
             gap = noisy - low_rank + multiplier
-            spikes = soft_threshold(gap - noise, sparse / beta)
+            spikes = F.softshrink(gap - noise, sparse / beta)
             gap -= spikes
             noise = gap * (beta / (2 * gaussian + beta))
             residuals.append(relative_change([low_rank], [before]))

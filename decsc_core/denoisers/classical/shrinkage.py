@@ -8,11 +8,6 @@ import torch
 from torch import Tensor
 
 
-def soft_threshold(values: Tensor, threshold: float | Tensor) -> Tensor:
-    """Move every value towards zero by `threshold` (>= 0, broadcastable), and to zero if it is no larger."""
-    return values - torch.clamp(values, -threshold, threshold)
-
-
 def reweighted_threshold(values: Tensor, constant: float | Tensor, offset: float = 0.0) -> Tensor:
     """(s - o + sqrt((s + o)^2 - 4 C)) / 2 for each s >= 0 where that root exists, 0 elsewhere; o is the `offset`, C the `constant`.
 
