@@ -23,9 +23,10 @@ from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
 from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
-from decsc_core.study.campaign import last, read, tuned
+from decsc_core.study.campaign import difference, last, read, tuned
 from decsc_core.study.evaluate import AS_IS, NOISY
 from decsc_core.study.train import TrainConfig
+from decsc_core.weights import CAMERA_BANDS, described as described_weights
 
 for file in workflow.configfiles:  # Snakemake has read them, but takes the last of two values of one name
     try:
@@ -220,7 +221,7 @@ def campaign_parameters(**values):
 
 
 EVERY_NOTEBOOK = list(dict.fromkeys(artifact.notebook for artifact in ARTIFACTS))
-(_, CAMPAIGN), (COMPARISON_CONFIGS, COMPARISON) = (described(key) for key in ("campaign", "comparison"))
+(CAMPAIGN_CONFIGS, CAMPAIGN), (COMPARISON_CONFIGS, COMPARISON) = (described(key) for key in ("campaign", "comparison"))
 RUN = COMPARISON | CAMPAIGN
 COMPARED, TUNED = last(COMPARISON_CONFIGS), tuned(COMPARISON_CONFIGS)
 if both := [run for run in CAMPAIGN if run in COMPARISON and config["campaign"] != config["comparison"]]:
@@ -251,8 +252,15 @@ onstart:
             load_scene(name, scene_names(name, split)[0])
         for scene, name in config["real"]["scenes"].items():
             load_scene(name, scene)
+        bands = load_scene(config["dataset"], scene_names(config["dataset"], "test")[0]).cube.shape[2]
     except SceneError as error:
         sys.exit(f"profile {PROFILE}: {error}")
+    if bands > CAMERA_BANDS:
+        sys.exit(f"profile {PROFILE}: dataset: scenes of {config['dataset']!r} have {bands} bands, its networks {CAMERA_BANDS}; give them as remote")
+    for run in dict.fromkeys([*COMPARED, *TUNED, *TUNED.values(), *compared()]):
+        own = (COMPARISON_CONFIGS | CAMPAIGN_CONFIGS)[run]
+        if os.path.exists(shelf(run)) and (wrong := difference(own, described_weights(shelf(run))["story"])):
+            sys.exit(f"{campaign_of(run)}: {run} is published as {shelf(run)}, but there {wrong}; give the run another name, or take that file away")
 
 
 rule all:

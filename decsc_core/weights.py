@@ -85,6 +85,37 @@ def halve(path: Path | str, target: Path | str) -> str:
     return save(loaded.model, target, loaded.story | {"stored": "float16"}, torch.float16)
 
 
+def described(path: Path | str) -> dict:
+    """What a file that `save` wrote tells of its network, which is not built: `method`, `config` and `story`.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or was not written by `save`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        wanted = "one that decsc train wrote, or for --weights and load_official an authors' checkpoint"
+        raise WeightsError(f"{path}: not a safetensors file ({error}); expected {wanted}") from None
+    if DESCRIPTION not in metadata:
+        raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
+    try:
+        told = json.loads(metadata[DESCRIPTION])
+        return {"method": told["method"], "config": told["config"], "story": dict(told.get("story", {}))}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _useless(path, error) from None
+
+
+def _useless(path: Path, error: Exception) -> WeightsError:
+    told = " ".join(str(error).split())
+    return WeightsError(f"{path}: its configuration cannot be used ({told}); expected one that decsc train wrote")
+
+
 def load(path: Path | str) -> Weights:
     """Rebuild the network of a file that `save` wrote, in float32, on the CPU, in evaluation mode.
 
@@ -94,25 +125,14 @@ def load(path: Path | str) -> Weights:
         If the file is missing, was not written by `save`, or does not fit its own configuration.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
+    told = described(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        wanted = "one that decsc train wrote, or for --weights and load_official an authors' checkpoint"
-        raise WeightsError(f"{path}: not a safetensors file ({error}); expected {wanted}") from None
-    if DESCRIPTION not in metadata:
-        raise WeightsError(f"{path}: does not describe its network; only files written by decsc train can be used here")
-    try:
-        description = json.loads(metadata[DESCRIPTION])
-        config, story = restore(description["method"], description["config"]), dict(description.get("story", {}))
-        model = build(config)
+        model = build(restore(told["method"], told["config"]))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise WeightsError(f"{path}: its configuration cannot be used ({told}); expected one that decsc train wrote") from None
-    return Weights(description["method"], _filled(model, state, path), story, file_hash(path), path)
+        raise _useless(path, error) from None
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name).float() for name in file.keys()}
+    return Weights(told["method"], _filled(model, state, path), told["story"], file_hash(path), path)
 
 
 def read(method: str, path: Path | str) -> Weights:

@@ -115,6 +115,7 @@ def test_every_scene_of_the_catalogue_is_offered_those_for_testing_first():
         ({"dataset": "file"}, "type the path"),
         ({"case": "salt"}, "unknown noise case 'salt'"),
         ({"side": 0}, "side=0"),
+        ({"seed": -1}, "seed=-1 must be at least 0 and at most 2147483648"),
         ({"side": 10}, "chelsea: 10 x 10 pixels are too few, the scores need at least 11 x 11"),
         ({"level": -1}, "at least 0"),
     ],

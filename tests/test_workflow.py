@@ -28,6 +28,7 @@ from decsc_core import weights
 from decsc_core.denoisers import registry
 from decsc_core.networks.catalog import build, configure
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
+from decsc_core.study.campaign import read
 from decsc_core.study.notebook import NotebookError, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -311,6 +312,17 @@ child: {method: qrnn3d, preset: tiny, dataset: photos, start: parent, patches: 4
 """
 
 
+def publish(folder: Path, run: str) -> weights.Weights:
+    """Put a network where the workflow finds the published one of a run, and let it tell of that run's training."""
+    campaign, name = run.split("/")
+    config = read(folder / f"campaigns/{campaign}.yaml", folder)[name]
+    path = folder / f"weights/{run}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    story = weights.load(ROOT / "weights/comparison/qrnn3d-0.safetensors").story
+    weights.save(build(config.model), path, story | {"training": config.to_json()})
+    return weights.load(path)
+
+
 def train_child(folder: Path, *words) -> str:
     """Let the workflow make the network `child` of the quick profile; what Snakemake says."""
     done = command("./run_all.sh", "--cores", 1, *words, "runs/quick/trained/child/weights.safetensors", cwd=folder)
@@ -337,17 +349,13 @@ def test_an_edited_campaign_trains_its_run_and_those_that_begin_from_it_anew(cop
 @pytest.mark.slow
 def test_a_training_begins_from_published_weights(copy, jobs):
     (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
-    published = copy / "weights/ablation-quick/parent.safetensors"
-    published.parent.mkdir()
-    network = build(configure("qrnn3d", "tiny"), torch.Generator().manual_seed(3))
-    story = weights.load(ROOT / "weights/comparison/qrnn3d-0.safetensors").story
-    sha256 = weights.save(network, published, story)
+    published = publish(copy, "ablation-quick/parent")
     assert jobs(train_child(copy)) == {"published_run": 1, "train_run": 1}
     child = weights.load(copy / "runs/quick/trained/child/weights.safetensors")
-    assert child.story["ancestor"]["sha256"] == sha256
-    os.utime(published)
+    assert child.story["ancestor"]["sha256"] == published.sha256
+    os.utime(published.path)
     assert "train_run" not in train_child(copy), "dates alone train nothing anew"
-    weights.save(network, published, story | {"another": "training"})
+    weights.save(published.model, published.path, published.story | {"another": "training"})
     assert jobs(train_child(copy, "-n")) == {"published_run": 1, "train_run": 1}
 
 
@@ -363,9 +371,7 @@ def test_the_training_notebook_is_run_again_for_new_scenes_and_needs_none_for_te
     (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
     (copy / "campaigns/comparison-quick.yaml").write_text("alone: {method: qrnn3d, preset: tiny, dataset: photos, patches: 4}\n")
     for run in ("ablation-quick/parent", "ablation-quick/child", "comparison-quick/alone"):
-        place = copy / f"weights/{run}.safetensors"
-        place.parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "weights/comparison/qrnn3d-0.safetensors", place)
+        publish(copy, run)
     data = tmp_path_factory.mktemp("data")
     for split in ("train", "validation"):
         (data / "own" / split).mkdir(parents=True)
@@ -439,6 +445,29 @@ def test_a_scene_that_its_data_set_does_not_have_is_told_before_anything_runs(co
     assert not (copy / "runs").exists() and "Traceback" not in done.stderr
 
 
+def test_scenes_of_more_bands_than_the_networks_are_told_before_anything_runs(copy, tmp_path, monkeypatch):
+    for split in ("train", "validation", "test"):
+        folder = tmp_path / "data/own" / split
+        folder.mkdir(parents=True)
+        np.save(folder / f"{split}.npy", np.random.default_rng(0).random((16, 16, 40), np.float32))
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "data"))
+    profile = copy / "config/quick.yaml"
+    profile.write_text(profile.read_text().replace("\ndataset: photos", "\ndataset: own"))
+    done = command("./run_all.sh", cwd=copy)
+    assert done.returncode == 1
+    assert done.stderr.count("profile quick: dataset: scenes of 'own' have 40 bands, its networks 31; give them as remote") == 1
+
+
+def test_published_weights_of_another_training_are_told_before_anything_runs(copy):
+    (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
+    story = weights.load(ROOT / "weights/comparison/qrnn3d-0.safetensors").story
+    (copy / "weights/ablation-quick").mkdir()
+    weights.save(build(configure("qrnn3d", "tiny")), copy / "weights/ablation-quick/parent.safetensors", story)
+    done = command("./run_all.sh", cwd=copy)
+    assert done.returncode == 1 and not (copy / "runs/quick").exists()
+    assert "campaigns/ablation-quick.yaml: parent is published as weights/ablation-quick/parent.safetensors, but there " in done.stderr
+
+
 def test_missing_data_is_one_clear_line(copy):
     done = command("./run_all.sh", "--profile", "standard", cwd=copy, DECSC_DATA=str(copy / "nothing"))
     assert done.returncode == 1
@@ -491,6 +520,7 @@ def test_scenes_are_taken_whole_or_their_centre(crop, given):
         ("train={preset: tinny}", "train.preset: 'tinny' is not one of paper, small, tiny"),
         ("train={method: tv}", "train.method: 'tv' is not one of ['decsc', "),
         ("complexity={size: large}", "complexity.size: 'large' is not of type 'integer'"),
+        ("complexity={methods: [decsc-mamba]}", "complexity.methods: none of them is one of methods, whose scores the table takes; add one to both"),
         ("complexity={shifts: 0}", "complexity.shifts: 0 is less than the minimum of 1"),
         ("train={minutes: 0}", "train.minutes: 0 is less than or equal to the minimum of 0"),
         ("complexity={sizes: 128}", "complexity: Additional properties are not allowed ('sizes' was unexpected); there are size, shifts, methods"),

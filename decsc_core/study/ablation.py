@@ -192,13 +192,13 @@ def describe(first: TrainConfig, traced: dict) -> str:
     minutes = sorted(seconds_of(story) / 60 for story in stories)
     patches = [f"{count:,}" for count in sorted({story["patches"] for story in stories})]
     alike = ", as many for all," if len(patches) == 1 else ""
-    time = f"{minutes[0]:.0f} to {minutes[-1]:.0f} minutes" if minutes[-1] >= 1 else "less than a minute"
+    time = f"{' to '.join(dict.fromkeys(f'{end:.0f}' for end in (minutes[0], minutes[-1])))} minutes" if minutes[-1] >= 1 else "less than a minute"
     devices = dict.fromkeys(device(story["environment"]) for story in stories)
     where = " or ".join("of CPU time" if name == "CPU" else f"on {name}" for name in devices)
     noise = CASES[traced["case"]]
     count = " to ".join(dict.fromkeys((patches[0], patches[-1])))
     return (
-        f"{len(stories)} networks, each trained from scratch with {count} patches of {DATASETS[first.dataset].title}{alike} "
+        f"{len(stories)} network{'s' * (len(stories) > 1)}, each trained from scratch with {count} patches of {DATASETS[first.dataset].title}{alike} "
         f"in {time} {where}: a small scale. The complete one has {first.model.shared_atoms} shared and {first.model.unshared_atoms} unshared atoms "
         f"and a stride of {first.model.stride}. {noise[0].upper()}{noise[1:]}; {describe_scenes(len(traced['scenes']), traced['crop'])}. "
         f"{describe_data(traced['dataset'])}"

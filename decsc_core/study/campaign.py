@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pooch import file_hash
 
 from decsc_core import weights
 from decsc_core.networks.catalog import as_method, configure, method_of, sizes
@@ -193,8 +194,8 @@ def _results(runs: dict[str, TrainConfig], folder: Path, published: Mapping[str,
     found: dict[str, tuple[dict, str, int | None]] = {}
     for name in reversed(runs):  # the later ones first, for they tell of the earlier ones that they began from
         for path in (published.get(name), folder / name / "weights.safetensors"):
-            if path is not None and path.exists() and not difference(runs[name], (loaded := weights.load(path)).story):
-                found[name] = loaded.story, loaded.sha256, path.stat().st_size
+            if path is not None and path.exists() and not difference(runs[name], (story := weights.described(path)["story"])):
+                found[name] = story, file_hash(path), path.stat().st_size
                 break
         start, ancestor = runs[name].start, found[name][0].get("ancestor") if name in found else None
         begun = Path(start).parent.name if start and ancestor else ""

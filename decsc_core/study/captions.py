@@ -117,10 +117,10 @@ def missing_peers(methods: Sequence[str]) -> str:
     return f"Rows of the paper that are not here: {', '.join(absent)}." if absent else ""
 
 
-def describe_scenes(count: int, crop: int | None) -> str:
-    """How many test scenes, and how much of each."""
+def describe_scenes(count: int, crop: int | None, split: str = "test") -> str:
+    """How many scenes of a split, and how much of each."""
     where = f", of {'each' if count > 1 else 'it'} at most the central {crop} x {crop} pixels" if crop else ""
-    return f"{count} test scene{'s' * (count > 1)}{where}"
+    return f"{count} {split} scene{'s' * (count > 1)}{where}"
 
 
 def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:

@@ -86,6 +86,8 @@ def check(profile: dict) -> None:
             raise ValueError(f"{where}case: {part['case']!r} is not one of {where}cases, {', '.join(part['cases'])}")
     if (preset := profile["train"]["preset"]) not in (there := sizes(profile["train"]["method"])):
         raise ValueError(f"train.preset: {preset!r} is not one of {', '.join(there)}")
+    if not {*profile["complexity"]["methods"]} & {*profile["methods"]}:
+        raise ValueError("complexity.methods: none of them is one of methods, whose scores the table takes; add one to both")
     dataset, remote = profile["dataset"], profile["remote"]
     if remote.get("weights") and dataset in (remote["dataset"], *profile["real"]["scenes"].values()):
         raise ValueError(f"remote.weights: are for other scenes than those of {dataset!r}, the dataset; name weights for these in weights")

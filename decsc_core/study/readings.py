@@ -29,7 +29,7 @@ def score(
     Parameters
     ----------
     methods : sequence of str
-        ``"noisy"`` among them.
+        Beside the noisy cube, which is scored in any case.
     seeds : sequence of int
         Of the noise. Both readings draw the same sigmas from one seed, then the rest.
 
@@ -42,7 +42,7 @@ def score(
     traced : dict
         Their provenance.
     """
-    parts = []
+    parts, methods = [], list(dict.fromkeys([NOISY, *methods]))
     with TemporaryDirectory() as folder, redirect_stdout(None):
         for seed in seeds:
             own, shared = f"{folder}/{seed}", {"seed": seed, "crop": crop, "weights": weights}

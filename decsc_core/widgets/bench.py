@@ -44,6 +44,8 @@ CASES = {
 """The noise cases to choose from; the three Gaussian cases of the paper are one of three levels."""
 HIGHEST = 100
 """The highest noise level to choose."""
+LARGEST_SEED = 2**31
+LARGEST_SEED = 2**31
 EVALUATIONS = 40
 """Most evaluations of f in a trace."""
 WRAP = widgets.Layout(flex_flow="row wrap", grid_gap="4px 12px")
@@ -136,6 +138,8 @@ class Bench(Holding, widgets.VBox):
             raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join(LEVELS)}")
         if side < 1:
             raise ValueError(f"side={side} must be at least 1 pixel")
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ValueError(f"seed={seed} must be at least 0 and at most {LARGEST_SEED}")
         super().__init__()
         level = self._usual_level(dataset, case) if level is None else level
         if not 0 <= level <= HIGHEST:
@@ -174,7 +178,7 @@ class Bench(Holding, widgets.VBox):
             **row,
         )
         self.seed = widgets.BoundedIntText(
-            seed, min=0, max=2**31, description="Seed", style=STYLE, layout={"width": "11em"}
+            seed, min=0, max=LARGEST_SEED, description="Seed", style=STYLE, layout={"width": "11em"}
         )
         self.status, self.about = Status(), widgets.HTML()
         self.progress = widgets.IntProgress(

@@ -152,7 +152,7 @@ def _table(names: list[str], results: list) -> str:
     if any(records):
         most = (str(max(record.iterations for record in own)) if own else "" for own in records)
         worst = (f"{max(record.residuals[-1] for record in own):.2g}" if own else "" for own in records)
-        cells += [["Evaluations of f", *most], ["Residual", *worst]]
+        cells += [["Iterations", *most], ["Residual", *worst]]
     td = "<td style='padding:2px 12px 2px 0'>{}</td>"
     rows = "".join(f"<tr>{''.join(map(td.format, row))}</tr>" for row in cells)
     return f"<table class='decsc-scores'>{rows}</table>"
