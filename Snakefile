@@ -249,14 +249,13 @@ onstart:
     try:
         splits = [(config, "test"), (config["remote"], "test"), (config["train"], "train"), (config["train"], "validation")]
         for name, split in dict.fromkeys((part["dataset"], split) for part, split in splits):
-            load_scene(name, scene_names(name, split)[0])
+            bands = load_scene(name, scene_names(name, split)[0]).cube.shape[2]
+            if (name, split) == (config["dataset"], "test") and bands > CAMERA_BANDS:
+                sys.exit(f"profile {PROFILE}: dataset: scenes of {name!r} have {bands} bands, its networks {CAMERA_BANDS}; give them as remote")
         for scene, name in config["real"]["scenes"].items():
             load_scene(name, scene)
-        bands = load_scene(config["dataset"], scene_names(config["dataset"], "test")[0]).cube.shape[2]
     except SceneError as error:
         sys.exit(f"profile {PROFILE}: {error}")
-    if bands > CAMERA_BANDS:
-        sys.exit(f"profile {PROFILE}: dataset: scenes of {config['dataset']!r} have {bands} bands, its networks {CAMERA_BANDS}; give them as remote")
     for run in dict.fromkeys([*COMPARED, *TUNED, *TUNED.values(), *compared()]):
         own = (COMPARISON_CONFIGS | CAMPAIGN_CONFIGS)[run]
         if os.path.exists(shelf(run)) and (wrong := difference(own, described_weights(shelf(run))["story"])):

@@ -30,8 +30,8 @@ CPU_COPIES = 3
 class Equilibrium(Denoiser):
     """A trained DECSC network as a denoiser.
 
-    The image is cut into overlapping tiles, of 256 x 256 pixels or less where one would not fit the memory, that are blended linearly, so no tile border shows. A network for B bands serves
-    other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
+    The image is cut into overlapping tiles, of 256 x 256 pixels or less where one would not fit the memory, that are blended
+    linearly, so no tile border shows. A network for B bands serves other numbers: more bands go through it in half-overlapping windows that are averaged (the paper's band splitting), fewer
     are extended by reflection, noise and all, so that for one band or a few a band-wise method is mostly better. Fixed points are found for
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
     cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare

@@ -45,7 +45,7 @@ CASES = {
 HIGHEST = 100
 """The highest noise level to choose."""
 LARGEST_SEED = 2**31
-LARGEST_SEED = 2**31
+"""The largest seed to choose."""
 EVALUATIONS = 40
 """Most evaluations of f in a trace."""
 WRAP = widgets.Layout(flex_flow="row wrap", grid_gap="4px 12px")
