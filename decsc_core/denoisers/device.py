@@ -1,6 +1,9 @@
-"""Which device to compute on, and how much of its memory."""
+"""Which device to compute on, how much of its memory, and in what precision."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 
@@ -28,3 +31,14 @@ def spare_memory(device: torch.device, on_cpu: int) -> int:
         return on_cpu
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + kept) // 2
+
+
+def without_autocast(method: Callable) -> Callable:
+    """A method of an object with a `device` that computes in its own precision and keeps no gradients, whatever is set where it is called."""
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return run

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
-from decsc_core.denoisers.device import pick_device, spare_memory
+from decsc_core.denoisers.device import pick_device, spare_memory, without_autocast
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.deq import Solution
 from decsc_core.model import DECSC, misfit
@@ -74,6 +74,7 @@ class Equilibrium(Denoiser):
         """The `pieces` in which a cube (H, W, B) goes through the network; each is extended to its bands, if it has fewer."""
         return pieces(shape, self.tile, OVERLAP, self.weights.model.config.bands)
 
+    @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
         jobs = self.tiles(noisy.shape)
@@ -89,7 +90,6 @@ class Equilibrium(Denoiser):
                 records += [record for record in passes if record]
         return Estimate(total / weight, records or None, spread / weight if self.spread else None)
 
-    @torch.no_grad()
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
         """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
 

@@ -8,7 +8,7 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate
-from decsc_core.denoisers.device import pick_device, spare_memory
+from decsc_core.denoisers.device import pick_device, spare_memory, without_autocast
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.weights import Weights
 
@@ -48,7 +48,7 @@ class Learned(Denoiser):
         bands = self.weights.model.bands or shape[2]
         return pieces(shape, largest_tile(bands, self.device), OVERLAP, bands)
 
-    @torch.no_grad()
+    @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
         cube = reflect_bands(noisy, model.bands or noisy.shape[2])

@@ -23,6 +23,8 @@ NANOMETRES = {
     "angstroms": 0.1, "angstrom": 0.1,
 }  # fmt: skip
 """Nanometres in one unit, by the unit's name in a file."""
+PER_NANOMETRE = {"wavenumber": 1e7, "cm-1": 1e7, "ghz": 299_792_458.0, "mhz": 299_792_458e3}
+"""Waves in a length, or in a time, at a wavelength of 1 nm: units that grow as the wavelength falls."""
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 HUGE = 1e30
@@ -35,21 +37,23 @@ ENVI_FIELDS = ("map info", "coordinate system string")
 def to_nanometres(values: Any, unit: str | None = None) -> np.ndarray:
     """Wavelengths in nm, of numbers or of the texts that a header has.
 
-    Without a unit, values that are all below 100 are taken as micrometres and others as nanometres.
+    Without a unit, values that are all below 100 are taken as micrometres and others as nanometres; 1, 2, 3, ... are numbers of bands.
 
     Raises
     ------
     ValueError
-        If a value is no number above 0, or the unit is not one of length; the message says so.
+        If a value is no number above 0, the unit is not one of length or frequency, or they number the bands; the message says so.
     """
     wavelengths = np.asarray([float(value) for value in values])
     if not ((0 < wavelengths) & (wavelengths < np.inf)).all():
         raise ValueError(f"{values[np.argmin((0 < wavelengths) & (wavelengths < np.inf))]} is no wavelength")
     key = unicodedata.normalize("NFKC", unit or "unknown").strip().lower()  # which makes one of the two signs for micro
     if key == "unknown":
+        if len(wavelengths) > 1 and np.array_equal(wavelengths, np.arange(len(wavelengths)) + 1):
+            raise ValueError("they have no unit and number the bands")
         return wavelengths * (1e3 if wavelengths.max() < 100 else 1.0)
-    if key in ("wavenumber", "cm-1"):
-        return 1e7 / wavelengths
+    if key in PER_NANOMETRE:
+        return PER_NANOMETRE[key] / wavelengths
     if key not in NANOMETRES:
         raise ValueError(f"the unit {unit!r} is not known")
     return wavelengths * NANOMETRES[key]

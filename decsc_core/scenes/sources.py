@@ -19,7 +19,7 @@ import pooch
 from . import files
 from .arrays import CAVE_WAVELENGTHS, band_folders, read_cave
 from .checksums import SHA256
-from .envi import header_beside
+from .envi import DATA_EXTENSIONS, header_beside
 from .scene import Scene, SceneError
 
 BAD_BANDS: dict[str, tuple[range, ...]] = {
@@ -132,7 +132,8 @@ def _own_files() -> dict[str, dict[str, Path]]:
             if path.is_dir():
                 name = path.name if band_folders(path) else None
             else:
-                name = path.stem if ending == ".hdr" or (ending in files.EXTENSIONS and not header_beside(path)) else None
+                described = ending in DATA_EXTENSIONS and header_beside(path)  # the header stands for both
+                name = path.stem if ending in (".hdr", *files.EXTENSIONS) and not described else None
             if name in taken:
                 raise SceneError(f"{path}: {taken[name]} has the same name; give each scene a name of its own")
             if name is not None:

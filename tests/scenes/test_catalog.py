@@ -268,6 +268,10 @@ def test_own_scenes_with_one_name_or_without_data_are_refused(folder):
     for ask in (lambda: scene_names("own", "train"), lambda: load_scene("own", "a")):
         with pytest.raises(SceneError, match=r"own/test/a.npy: .*own/train/a.npz has the same name; give each scene a name of its own"):
             ask()
+    (folder / "own/test/a.npy").unlink()
+    np.save(folder / "own/train/b.npy", holes)
+    with pytest.raises(SceneError, match=r"own/train/b.npy: .*own/train/b.hdr has the same name; give each scene a name of its own"):
+        scene_names("own", "train")
 
 
 def test_fingerprints_tell_new_and_changed_scenes_and_are_the_same_elsewhere(folder, tmp_path, monkeypatch):

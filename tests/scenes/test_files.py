@@ -185,7 +185,7 @@ def test_a_rounded_no_data_value_is_recognised(tmp_path, rng, written):
 
 @pytest.mark.parametrize(
     ("unit", "expected"),
-    [("Nanometers", 0.5), ("um", 500), ("Angstroms", 0.05), ("Unknown", 500), ("Index", None), ("Wavenumber", 2e7)],
+    [("Nanometers", 0.5), ("um", 500), ("Angstroms", 0.05), ("Unknown", 500), ("Index", None), ("Wavenumber", 2e7), ("GHz", 599584916), ("MHz", 599584916e3)],
 )
 def test_envi_wavelength_units(tmp_path, numbers, unit, expected):
     header = {"wavelength": [0.5, 0.6, 0.7, 0.8], "wavelength units": unit}
@@ -200,6 +200,7 @@ def test_envi_wavelength_units(tmp_path, numbers, unit, expected):
     (["0", "20000", "30000", "40000"], "wavenumber", "0 is no wavelength"),
     (["400", "nan", "600", "700"], "Nanometers", "nan is no wavelength"),
     (["500", "600", "700", "800"], "Nanometers (nm)", "the unit 'Nanometers (nm)' is not known"),
+    (["1", "2", "3", "4"], "Unknown", "they have no unit and number the bands"),
 ])
 def test_envi_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, given, unit, told, caplog):
     spy.save_image(str(tmp_path / "a.hdr"), numbers, metadata={"wavelength": given, "wavelength units": unit})

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import ENORMOUS, Denoiser, Estimate, Record
-from decsc_core.denoisers.device import pick_device
+from decsc_core.denoisers.device import pick_device, without_autocast
 from decsc_core.denoisers.classical.noise_level import noise_level
 
 
@@ -49,7 +49,7 @@ class ModelDriven(Denoiser):
     def __init__(self, *, device: str = "auto") -> None:
         self.device = pick_device(device)
 
-    @torch.no_grad()
+    @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         height, width, bands = noisy.shape
         cube = torch.from_numpy(_extend(noisy, self.smallest)).to(self.device, self.dtype)
