@@ -81,10 +81,12 @@ BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 
 
 def method_code(method):
-    """The code of a method: that of its kind, less the denoisers and peers that are only another method's."""
+    """The code of a method: that of its kind, less the denoisers and peers that are only another method's; and of the one that it whitens for."""
     kind = METHODS[method].kind
     every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
-    return [path for path in every if Path(path).stem not in {*METHODS} - {method} or path.startswith("decsc_core/model/")]
+    base = method.removesuffix("-white")
+    own = [path for path in every if Path(path).stem not in {*METHODS} - {base} or path.startswith("decsc_core/model/")]
+    return own + (code("denoisers/whitened.py") if method != base else [])
 
 
 @cache

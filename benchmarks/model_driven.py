@@ -26,7 +26,9 @@ import pandas as pd
 
 from decsc_core.atomic import write_text
 from decsc_core.console import file_target
+from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.denoisers.whitened import Whitened
 from decsc_core.metrics import mpsnr
 from decsc_core.noise import add_noise
 from decsc_core.scenes import photos
@@ -34,12 +36,12 @@ from decsc_core.study.complexity import fastest, peak_memory, worker
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
 SIDES = (64, 128, 256)
-MODEL_DRIVEN = tuple(name for name, method in METHODS.items() if method.kind == "model-driven")
 ORIGINALS = {
     "bm4d": "bm4d_legacy_mean", "mtsnmf": "mtsnmf", "llrt": "llrt", "ngmeet": "ngmeet", "lrmr": "lrmr_B",
     "e3dtv": "e3dtv_r13", "logtnn": "3dlogtnn",
 }
 """The recorded run of each method that had our default parameters."""
+MODEL_DRIVEN = tuple(ORIGINALS)
 
 VARIANTS: dict[str, dict[str, Callable[[float], dict]]] = {
     "bm4d": {
@@ -72,7 +74,7 @@ VARIANTS: dict[str, dict[str, Callable[[float], dict]]] = {
         "theta 0": lambda sigma: {"sigma": sigma, "theta": 0.0},
     },
 }
-"""Documented options: the arguments of the class for a cube whose true mean noise level is given."""
+"""Documented options: the arguments of the class, and whether it is `Whitened`, for a cube whose true mean noise level is given."""
 
 
 class Recorded:
@@ -106,12 +108,18 @@ def photo(scene: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return clean, noisy
 
 
+def built(method: str, *, whiten: bool = False, **options: object) -> Denoiser:
+    """The method with some options of its class, on a CPU; `Whitened` or not."""
+    denoiser = type(make(method))(device="cpu", **options)
+    return Whitened(denoiser) if whiten else denoiser
+
+
 def measure(method: str, options: dict, clean: np.ndarray, noisy: np.ndarray, repeats: int, threads: int) -> dict:
     """Denoise one cube: CPU and wall time of the best run, memory, MPSNR."""
     import torch
 
     torch.set_num_threads(threads)
-    denoiser = type(make(method))(device="cpu", **options)
+    denoiser = built(method, **options)
     denoiser(noisy[:16, :16])
     before = peak_memory()
     cpu, wall, estimate = fastest(lambda: denoiser(noisy), repeats)

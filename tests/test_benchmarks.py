@@ -83,7 +83,7 @@ MODEL_DRIVEN = runpy.run_path(str(SCRIPTS / "model_driven.py"))
 @pytest.mark.parametrize("method", MODEL_DRIVEN["VARIANTS"])
 def test_every_option_is_one_that_the_method_takes(method):
     for options in MODEL_DRIVEN["VARIANTS"][method].values():
-        type(make(method))(device="cpu", **options(25.0))
+        MODEL_DRIVEN["built"](method, **options(25.0))
 
 
 @pytest.mark.parametrize("arguments", [(), ("--options",)])

@@ -41,6 +41,7 @@ METHODS: dict[str, Method] = {
         Method("mtsnmf", "model-driven", 0, "Multitask sparse non-negative matrix factorisation (Ye et al., 2015)", _AWARE),
         Method("llrt", "model-driven", 0, "Hyper-Laplacian low-rank tensor, nonlocal groups (Chang et al., 2017)", _AWARE),
         Method("ngmeet", "model-driven", 0, "Nonlocal groups in a spectral subspace (He et al., 2019)", _AWARE),
+        Method("ngmeet-white", "model-driven", 0, "The same on bands of equal noise: each divided by its noise level before, multiplied after (ours)", _AWARE),
         Method("lrmr", "model-driven", 0, "Low-rank matrix recovery, block by block (Zhang et al., 2014)", _BLIND),
         Method("e3dtv", "model-driven", 0, "Enhanced 3-D total variation (Peng et al., 2020)", _BLIND),
         Method("logtnn", "model-driven", 0, "Low fibered rank by a log tensor nuclear norm, 3DlogTNN (Zheng et al., 2020)", _AWARE),
@@ -110,6 +111,10 @@ def make(
     wrong = [option for option in given if option not in METHODS[name].options]
     if wrong:
         raise ValueError(f"method {name!r} does not take {' or '.join(wrong)}; leave that out")
+    if name == "ngmeet-white":
+        from decsc_core.denoisers.whitened import Whitened
+
+        return Whitened(make("ngmeet", sigma=sigma, device=device))
     if name in _CLASSES:
         module, kind = _CLASSES[name]
         return getattr(import_module(f"decsc_core.denoisers.{module}"), kind)(**given)

@@ -80,5 +80,5 @@ def figure_bands(figure: int, bands: int) -> tuple[int, ...]:
 
 def label(method: str) -> str:
     """What tables and figures call a method: the paper's name where it has one, and is meant."""
-    own = {"decsc-mamba": "DECSC (Mamba)", "wavelet": "Wavelet", "mtsnnpp": RECONSTRUCTED}
+    own = {"decsc-mamba": "DECSC (Mamba)", "wavelet": "Wavelet", "mtsnnpp": RECONSTRUCTED, "ngmeet-white": "NGMeet (whitened)"}
     return own.get(method) or METHODS.get(method) or method.upper()

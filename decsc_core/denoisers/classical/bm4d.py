@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
 from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least
-from decsc_core.denoisers.classical.noise_level import noise_level
 
 THRESHOLDING_SIDE, WIENER_SIDE = 4, 5
 FARTHEST_NOISY, FARTHEST_PILOT = 25000 / 255**2, 3500 / 255**2
@@ -67,10 +66,6 @@ class BM4D(NoiseAware):
         Measure sigma in each group, as 1.4826 times the median magnitude of all its coefficients but those of the
         group's mean: the release's automatic mode, whose choice of coefficients is not public (this one comes within
         0.01 dB of it).
-    whiten : bool
-        Divide each band by its estimated noise level first (scaled to the mean `sigma`, if that is given). Evens out
-        noise that differs from band to band, at the price of the smooth spectra that the transform relies on: against
-        the estimated mean it lost 0.1 and 0.8 dB on Gaussian noise, 1.1 and 0.1 dB with impulses and stripes.
     device : str
         See `ModelDriven`.
 
@@ -93,7 +88,7 @@ class BM4D(NoiseAware):
 
     def __init__(
         self, *, sigma: float | None = None, group: int = 32, half_window: int = 5, step: int = 3,
-        threshold: float = 2.8, group_variance: bool = False, whiten: bool = False, device: str = "auto",
+        threshold: float = 2.8, group_variance: bool = False, device: str = "auto",
     ) -> None:
         super().__init__(sigma=sigma, device=device)
         check_counts(0, group=group, half_window=half_window, step=step)
@@ -109,12 +104,10 @@ class BM4D(NoiseAware):
         self.step = step
         self.threshold = threshold
         self.group_variance = group_variance
-        self.whiten = whiten
 
     def _restore_at(self, noisy: Tensor, sigma: float, bar: tqdm) -> tuple[Tensor, list[Record] | None]:
         bar.total = 2
-        levels = _levels(noisy, sigma) if self.whiten else sigma
-        white = noisy / levels
+        white = noisy / sigma
         low, high = white.amin(), white.amax()
         if low == high:
             return noisy, None
@@ -139,7 +132,7 @@ class BM4D(NoiseAware):
         axes = [_cosine(side) for side in _sides(WIENER_SIDE, bands)]
         restored = self._filter(volume, pilot, axes, FARTHEST_PILOT, wiener)
         bar.update()
-        return ((restored - 0.15) / scale + low) * levels, None
+        return ((restored - 0.15) / scale + low) * sigma, None
 
     def _filter(
         self, volume: Tensor, guide: Tensor, axes: list[Tensor], farthest: float, shrink: Shrink
@@ -169,14 +162,6 @@ def _group_sigma(coefficients: Tensor) -> Tensor:
     """Noise level (groups, 1, 1), from the median magnitude of the coefficients that differ along each group."""
     detail = coefficients[:, 1:] if coefficients.shape[1] > 1 else coefficients
     return 1.4826 * detail.abs().flatten(1).median(1).values.clamp(min=SMALLEST_SIGMA)[:, None, None]
-
-
-def _levels(noisy: Tensor, sigma: float) -> Tensor:
-    """Noise level of each band, with the mean `sigma`; at least a hundredth of it, lest one band outgrow all."""
-    levels = noise_level(noisy)
-    if levels.amax() == 0:
-        levels = torch.ones_like(levels)
-    return (levels * (sigma / levels.mean())).clamp(min=sigma / 100).to(noisy)
 
 
 def _sides(side: int, most: int) -> tuple[int, int, int]:

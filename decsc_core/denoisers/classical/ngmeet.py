@@ -9,7 +9,6 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_positive, relative_change
-from decsc_core.denoisers.classical.noise_level import noise_level
 from decsc_core.denoisers.classical.nonlocal_groups import NonlocalGroups, remaining_noise
 
 
@@ -79,12 +78,6 @@ class NGMeet(NoiseAware):
         Iterations; there is no other stopping rule.
     feedback : float
         Share of the noisy cube in the next iteration's input, from 0 to below 1.
-    whiten : bool
-        Scale every band so that its noise, as `noise_level` estimates it, has the standard deviation `sigma`, and scale
-        it back at the end. Not in the papers (their release has it commented out); for noise that differs between the
-        bands, which the basis and the one noise level cannot follow: on two CAVE windows with levels up to 95 it gains
-        12 and 14 dB, with stripes, dead columns and impulses besides 2 and 7 dB. Bands with less than a hundredth of
-        the level are taken for as noisy as that.
 
     Raises
     ------
@@ -98,7 +91,7 @@ class NGMeet(NoiseAware):
     def __init__(
         self, *, sigma: float | None = None, subspace: int | None = None, growth: int = 2, group: int | None = None,
         noise_factor: float | None = None, strength: float | None = None, patch: int = 5, step: int = 4,
-        half_window: int = 30, iterations: int = 5, feedback: float = 0.1, whiten: bool = False, device: str = "auto",
+        half_window: int = 30, iterations: int = 5, feedback: float = 0.1, device: str = "auto",
     ) -> None:
         super().__init__(sigma=sigma, device=device)
         check_counts(
@@ -112,7 +105,7 @@ class NGMeet(NoiseAware):
             raise ValueError(f"feedback={feedback} must be from 0 to below 1")
         self.smallest = (patch, patch, 1)
         self.growth, self.patch, self.step, self.half_window = growth, patch, step, half_window
-        self.iterations, self.feedback, self.whiten = iterations, feedback, whiten
+        self.iterations, self.feedback = iterations, feedback
         self._given = dict(subspace=subspace, group=group, noise_factor=noise_factor, strength=strength)
 
     def parameters(self, sigma: float, bands: int) -> dict[str, float]:
@@ -129,10 +122,7 @@ class NGMeet(NoiseAware):
 
     def _restore_at(self, noisy: Tensor, sigma: float, bar: tqdm) -> tuple[Tensor, list[Record]]:
         bands = noisy.shape[2]
-        unit = torch.full((bands,), 255.0, device=noisy.device)
-        if self.whiten:
-            unit = unit * sigma / noise_level(noisy).clamp(min=sigma / 100).to(noisy)
-        noisy, sigma = unit * noisy, 255 * sigma
+        noisy, sigma = 255 * noisy, 255 * sigma
         p = self.parameters(sigma, bands)
         groups = NonlocalGroups(
             *noisy.shape[:2], side=self.patch, step=self.step, half_window=self.half_window, count=p["group"]
@@ -153,7 +143,7 @@ class NGMeet(NoiseAware):
             following = self.feedback * noisy + (1 - self.feedback) * estimate
             residuals.append(relative_change([estimate], [before]))
             bar.update()
-        return estimate / unit, [Record(residuals, len(residuals), None)]
+        return estimate / 255, [Record(residuals, len(residuals), None)]
 
 
 def spectral_basis(cube: Tensor, size: int) -> Tensor:

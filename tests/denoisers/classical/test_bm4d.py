@@ -12,7 +12,6 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
 from decsc_core.denoisers.classical.bm4d import BM4D
-from decsc_core.denoisers.classical.noise_level import noise_level
 from decsc_core.metrics import mpsnr
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
@@ -143,23 +142,6 @@ def test_a_threshold_that_nothing_passes_gives_no_gaps():
     assert np.ptp(cube) < 1e-3
 
 
-@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
-def test_whitening_is_filtering_bands_of_equal_noise():
-    noisy = noisy_scene(20, 24, 8, sigma=np.linspace(0.05, 0.3, 8))
-    levels = noise_level(torch.from_numpy(noisy)).numpy()
-    expected = levels * BM4D(sigma=255.0)((noisy / levels).astype(np.float32)).cube
-    np.testing.assert_allclose(BM4D(whiten=True)(noisy).cube, expected, atol=1e-4)
-    expected = levels * BM4D(sigma=510.0)((noisy / levels).astype(np.float32)).cube
-    twice = BM4D(whiten=True, sigma=510 * float(levels.mean()))
-    np.testing.assert_allclose(twice(noisy).cube, expected, atol=1e-4)
-
-
-def test_whitening_survives_a_band_without_noise():
-    noisy = noisy_scene(16, 16, 8)
-    noisy[..., 3] = 0
-    assert np.abs(BM4D(whiten=True)(noisy).cube[..., 3]).max() < 0.01
-
-
 def test_group_variance_survives_a_region_without_noise():
     noisy = noisy_scene(20, 20, 8)
     noisy[:12] = 0
@@ -177,7 +159,7 @@ def test_more_noise_is_removed_where_more_is_stated():
     ("bands", "options"),
     [
         *((bands, {}) for bands in (1, 2, 3, 5, 31, 46, 128)),
-        *((bands, {option: True}) for bands in (1, 3, 46) for option in ("group_variance", "whiten")),
+        *((bands, {"group_variance": True}) for bands in (1, 3, 46)),
     ],
     ids=str,
 )
@@ -212,9 +194,7 @@ def test_the_unit_and_the_zero_of_the_cube_do_not_matter(factor, shift):
     np.testing.assert_allclose(estimate, expected, atol=2e-3 * factor)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"sigma": 20.0}, {"group_variance": True}, {"sigma": 20.0, "whiten": True}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"sigma": 20.0}, {"group_variance": True}], ids=str)
 def test_a_constant_cube_comes_back_as_it_is(options):
     flat = np.full((8, 8, 6), 0.4, dtype=np.float32)
     np.testing.assert_allclose(BM4D(**options)(flat).cube, flat, atol=1e-6)

@@ -161,20 +161,6 @@ def test_an_image_of_one_patch_stays_finite():
         assert np.isfinite(MTSNMF(sigma=30, device="cpu")(cube).cube).all()
 
 
-def test_whitening_helps_where_the_levels_differ():
-    clean, sigma = smooth(32, 32, 8), np.array([0.01, 0.3, 0.02, 0.1, 0.02, 0.4, 0.05, 0.02])
-    cube = noisy(32, 32, 8, sigma=sigma)
-    plain, whitened = (MTSNMF(whiten=whiten, **QUICK)(cube).cube for whiten in (False, True))
-    assert mpsnr(clean, whitened) > mpsnr(clean, plain) + 3
-
-
-@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
-def test_whitening_makes_the_unit_of_a_band_irrelevant():
-    cube, units = noisy(20, 20, 6), np.array([1, 4, 0.5, 1, 2, 1], np.float32)
-    method = MTSNMF(whiten=True, **QUICK)
-    np.testing.assert_allclose(method(cube * units).cube, method(cube).cube * units, atol=1e-3)
-
-
 @pytest.mark.filterwarnings("ignore:the cube looks like physical units")
 def test_the_unit_of_the_cube_does_not_matter():
     cube = noisy(20, 20, 4)
@@ -216,9 +202,8 @@ def test_the_default_number_of_atoms_follows_the_patch():
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1, 1, 31), (2, 3, 4), (9, 1, 5), (13, 17, 1), (15, 11, 31), (8, 9, 46), (7, 8, 128)]
 )
-@pytest.mark.parametrize("whiten", [False, True])
-def test_any_size_and_number_of_bands(shape, whiten):
-    estimate = MTSNMF(sigma=25, iterations=2, whiten=whiten)(noisy(*shape)).cube
+def test_any_size_and_number_of_bands(shape):
+    estimate = MTSNMF(sigma=25, iterations=2)(noisy(*shape)).cube
     assert estimate.shape == shape and estimate.dtype == np.float32 and np.isfinite(estimate).all()
 
 
@@ -229,17 +214,16 @@ def test_a_level_far_off_gives_a_finite_estimate(sigma):
     assert np.isfinite(estimate).all() and np.abs(estimate - 0.5).max() < 2
 
 
-@pytest.mark.parametrize("whiten", [False, True])
-def test_constant_cubes_come_back_and_constant_bands_stay_finite(whiten):
+def test_constant_cubes_come_back_and_constant_bands_stay_finite():
     for level in (0.0, 0.4):
         flat = np.full((12, 13, 6), level, np.float32)
         for sigma in (None, 25):
-            np.testing.assert_array_equal(MTSNMF(sigma=sigma, whiten=whiten)(flat).cube, flat)
+            np.testing.assert_array_equal(MTSNMF(sigma=sigma)(flat).cube, flat)
     bands = np.broadcast_to(np.linspace(0, 1, 6, dtype=np.float32), (12, 13, 6))
-    np.testing.assert_allclose(MTSNMF(sigma=25, whiten=whiten, **QUICK)(bands).cube, bands, atol=0.02)
+    np.testing.assert_allclose(MTSNMF(sigma=25, **QUICK)(bands).cube, bands, atol=0.02)
     cube = noisy(20, 20, 6)
     cube[..., 2], cube[..., 4] = 0.7, 0
-    estimate = MTSNMF(whiten=whiten, **QUICK)(cube).cube
+    estimate = MTSNMF(**QUICK)(cube).cube
     np.testing.assert_allclose(estimate[..., 2], 0.7, atol=0.1)
     np.testing.assert_allclose(estimate[..., 4], 0, atol=0.1)
 
