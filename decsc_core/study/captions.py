@@ -136,6 +136,8 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
     told.append(describe_weights((method, story["weights"]) for method, story in known))
     if "mtsnnpp" in rows["method"].unique():
         told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
+    if "ngmeet-white" in rows["method"].unique():
+        told.append(f"{label('ngmeet-white')} is ours: each band divided by its noise level before, multiplied after.")
     return " ".join(filter(None, told))
 
 

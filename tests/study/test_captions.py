@@ -95,6 +95,13 @@ def test_rows_are_described_and_traced(tmp_path, monkeypatch):
     assert traced["methods"]["noisy"]["corr"]["code"] == rows["code"].iloc[0]
 
 
+def test_a_method_of_ours_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: Scene(np.random.default_rng(0).random((16, 16, 5), dtype=np.float32), name))
+    rows = evaluate.score_rows("quick", "photos", "corr", "ngmeet-white", seed=2, folder=tmp_path, scenes=["north"])
+    told = "NGMeet (whitened) is ours: each band divided by its noise level before, multiplied after."
+    assert captions.describe_rows(rows, tmp_path).endswith(told)
+
+
 def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
     scene = Scene(np.random.default_rng(0).random((20, 18, 31), dtype=np.float32), "north")
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scene)
