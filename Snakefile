@@ -81,7 +81,7 @@ BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 
 
 def method_code(method):
-    """The code of a method: that of its kind, less the denoisers and peers that are only another method's; and of the one that it whitens for."""
+    """The code of a method: that of its kind, less the denoisers and peers that are only another method's. A whitened one has its base's."""
     kind = METHODS[method].kind
     every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
     base = method.removesuffix("-white")

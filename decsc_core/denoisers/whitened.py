@@ -17,7 +17,7 @@ LEAST = 0.01
 class Whitened(Denoiser):
     """Another denoiser between a division of each band by its noise level, over the mean of all, and the multiplication back.
 
-    In no paper, though NGMeet's release has it, commented out. It is for methods with one noise level or one low-rank basis for all
+    Not in the papers of the methods here, though NGMeet's release has it, commented out. It is for methods with one noise level or one low-rank basis for all
     bands, where the noise differs from band to band (`benchmarks/README.md` has what it is worth). Impulses, stripes and dead columns
     count as noise of their bands. A cube without noise is not divided.
 
@@ -34,4 +34,4 @@ class Whitened(Denoiser):
         level = noise_level(torch.from_numpy(noisy)).numpy()
         unit = np.maximum(level / level.mean(), LEAST).astype(np.float32) if level.any() else np.ones_like(noisy[0, 0])
         estimate = self.method._denoise(noisy / unit, progress)
-        return replace(estimate, cube=estimate.cube * unit)
+        return replace(estimate, cube=estimate.cube * unit, spread=None if estimate.spread is None else estimate.spread * unit)

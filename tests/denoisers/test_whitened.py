@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from decsc_core.denoisers.base import Estimate
 from decsc_core.denoisers.classical.bm4d import BM4D
 from decsc_core.denoisers.classical.mtsnmf import MTSNMF
 from decsc_core.denoisers.classical.ngmeet import NGMeet
@@ -66,6 +67,15 @@ def test_what_has_no_noise_stays(sigma):
     _, noisy = pair(0.1)
     noisy[..., 3] = np.linspace(0.2, 0.3, 30, dtype=np.float32)
     assert np.abs(make("ngmeet-white", sigma=sigma)(noisy).cube[..., 3] - noisy[..., 3]).max() < 0.05
+
+
+def test_the_spread_is_in_the_unit_of_the_cube():
+    class Told(BM4D):
+        def _denoise(self, noisy, progress):
+            return Estimate(noisy, spread=noisy)
+
+    _, noisy = pair(UNEVEN)
+    np.testing.assert_allclose(Whitened(Told())(noisy).spread, noisy, rtol=1e-5)
 
 
 def test_uneven_noise_gives_no_warning_of_units(recwarn):
