@@ -81,12 +81,11 @@ BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 
 
 def method_code(method):
-    """The code of a method: that of its kind, less the denoisers and peers that are only another method's. A whitened one has its base's."""
+    """The code of a method: that of its kind, less the denoisers and peers that are only another method's."""
     kind = METHODS[method].kind
     every = {"equilibrium": NETWORK, "learned": PEERS, "model-driven": CLASSICAL, "band-wise": BAND_WISE}[kind]
-    base = method.removesuffix("-white")
-    own = [path for path in every if Path(path).stem not in {*METHODS} - {base} or path.startswith("decsc_core/model/")]
-    return own + (code("denoisers/whitened.py") if method != base else [])
+    others = {*METHODS} - {method.removesuffix("-white")}
+    return [path for path in every if Path(path).stem not in others or path.startswith("decsc_core/model/")]
 
 
 @cache

@@ -28,7 +28,7 @@ from decsc_core.atomic import write_text
 from decsc_core.console import file_target
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.denoisers.whitened import Whitened
+from decsc_core.denoisers.classical.whitened import Whitened
 from decsc_core.metrics import mpsnr
 from decsc_core.noise import add_noise
 from decsc_core.scenes import photos

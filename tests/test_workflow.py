@@ -224,7 +224,7 @@ def test_rows_depend_on_the_code_of_their_method(graph):
         kind = registry.METHODS[method].kind
         modules = {"equilibrium": ["denoisers.equilibrium"], "learned": ["denoisers.learned", f"networks.{method}"]}.get(kind)
         modules = modules or [f"denoisers.{registry._CLASSES[method.removesuffix('-white')][0]}"]
-        modules += ["denoisers.whitened"] if method.endswith("-white") else []
+        modules += ["denoisers.classical.whitened"] if method.endswith("-white") else []
         needed = set().union(*(imported(f"decsc_core.{module}", ("decsc_core", "decsc_core.weights")) for module in modules))
         looking = {"decsc_core/__init__.py", "decsc_core/denoisers/__init__.py", "decsc_core/denoisers/device.py", "decsc_core/networks/__init__.py",
                    "decsc_core/denoisers/classical/__init__.py"}

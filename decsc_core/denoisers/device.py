@@ -34,11 +34,11 @@ def spare_memory(device: torch.device, on_cpu: int) -> int:
 
 
 def without_autocast(method: Callable) -> Callable:
-    """A method of an object with a `device` that computes in its own precision and keeps no gradients, whatever is set where it is called."""
+    """A method of an object with a `device` that computes in its own precision, whatever is set where it is called."""
 
     @wraps(method)
     def run(self, *args, **kwargs):
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **kwargs)
 
     return run

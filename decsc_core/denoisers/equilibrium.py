@@ -74,6 +74,7 @@ class Equilibrium(Denoiser):
         """The `pieces` in which a cube (H, W, B) goes through the network; each is extended to its bands, if it has fewer."""
         return pieces(shape, self.tile, OVERLAP, self.weights.model.config.bands)
 
+    @torch.no_grad()
     @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)

@@ -48,6 +48,7 @@ class Learned(Denoiser):
         bands = self.weights.model.bands or shape[2]
         return pieces(shape, largest_tile(bands, self.device), OVERLAP, bands)
 
+    @torch.no_grad()
     @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)

@@ -112,9 +112,9 @@ def make(
     if wrong:
         raise ValueError(f"method {name!r} does not take {' or '.join(wrong)}; leave that out")
     if name == "ngmeet-white":
-        from decsc_core.denoisers.whitened import Whitened
+        from decsc_core.denoisers.classical.whitened import Whitened
 
-        return Whitened(make("ngmeet", sigma=sigma, device=device))
+        return Whitened(make("ngmeet", **given))
     if name in _CLASSES:
         module, kind = _CLASSES[name]
         return getattr(import_module(f"decsc_core.denoisers.{module}"), kind)(**given)

@@ -49,6 +49,7 @@ class ModelDriven(Denoiser):
     def __init__(self, *, device: str = "auto") -> None:
         self.device = pick_device(device)
 
+    @torch.no_grad()
     @without_autocast
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         height, width, bands = noisy.shape

@@ -17,9 +17,9 @@ LEAST = 0.01
 class Whitened(Denoiser):
     """Another denoiser between a division of each band by its noise level, over the mean of all, and the multiplication back.
 
-    Not in the papers of the methods here, though NGMeet's release has it, commented out. It is for methods with one noise level or one low-rank basis for all
-    bands, where the noise differs from band to band (`benchmarks/README.md` has what it is worth). Impulses, stripes and dead columns
-    count as noise of their bands. A cube without noise is not divided.
+    Not in the papers of the methods here, though NGMeet's release has it, commented out. It is for methods with one noise level or
+    one low-rank basis for all bands, where the noise differs from band to band (`benchmarks/README.md` has what it is worth).
+    Impulses, stripes and dead columns count as noise of their bands. A cube without noise is not divided.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from decsc_core.denoisers.classical.mtsnmf import MTSNMF
 from decsc_core.denoisers.classical.ngmeet import NGMeet
 from decsc_core.denoisers.classical.noise_level import noise_level
 from decsc_core.denoisers.registry import make
-from decsc_core.denoisers.whitened import Whitened
+from decsc_core.denoisers.classical.whitened import Whitened
 from decsc_core.metrics import mpsnr
 
 UNEVEN = np.array([0.01, 0.3, 0.02, 0.1, 0.02, 0.4, 0.05, 0.02, 0.1], np.float32)
