@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device, spare_memory, without_autocast
+from decsc_core.denoisers.subspace import shrink
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
 from decsc_core.deq import Solution
 from decsc_core.model import DECSC, misfit
@@ -36,8 +37,9 @@ class Equilibrium(Denoiser):
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
     cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare
     images of strong fine texture. Dark tiles and windows are made brighter before they are denoised, and darker again after
-    (`brightness.gain`). An image of a single pixel, which tells nothing of its noise, comes back as it is. All three are so with a
-    network with a `misfit` only, as those of the package are.
+    (`brightness.gain`), and so are dark bands. Of the whole estimate at last what is error by its spectra goes (`subspace.shrink`).
+    An image of a single pixel, which tells nothing of its noise, comes back as it is. All these are so with a network with a `misfit`
+    only, as those of the package are.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ class Equilibrium(Denoiser):
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
     spread : bool
-        Also return the standard deviation over shifts, an estimate of the error.
+        Also return the standard deviation over shifts, an estimate of the error; of what is not shrunk yet.
 
     Raises
     ------
@@ -89,7 +91,8 @@ class Equilibrium(Denoiser):
                 spread[where] += blend * deviation
                 weight[where] += blend
                 records += [record for record in passes if record]
-        return Estimate(total / weight, records or None, spread / weight if self.spread else None)
+        cube = shrink(total / weight, noisy) if self.weights.model.config.misfit else total / weight
+        return Estimate(cube, records or None, spread / weight if self.spread else None)
 
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
         """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
@@ -98,7 +101,7 @@ class Equilibrium(Denoiser):
         and all images for bright, as the paper does. A pass that finds no fixed point where the one before did is not counted.
         """
         e = model.config.misfit
-        image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else 1.0
+        image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else torch.ones(1)
         while True:
             mean, spread, record = self._solve(model, image * factor, bar)
             if records and record and records[-1].converged and not record.converged:

@@ -11,9 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FACTORS, EACH, SHARE = 3, 8, 0.8
-"""Factors at most, for how many bands one is allowed, and their share at least in the variance of all that stand out: of 31 bands of
-missed signal the first three have more than 0.9, of noise that up to seven neighbouring bands share less than 0.75, for that has many.
+FACTORS, EACH = 7, 4
+"""Factors at most, and for how many bands one is allowed, of at least two."""
+ALIKE, FAR, MORE = 0.3, 4, 0.22
+"""Neighbouring bands share noise where the correlation of their finest details is above `ALIKE` in nine of ten pairs, and in the median by
+`MORE` above that of bands `FAR` apart. With noise of their own the bands of 28 crops kept to one of the two at least: signal that was missed
+is alike in bands far apart as well (by 0.16 less at most), or not in all. With noise of 2 or 5 / 255 that two or seven neighbours share
+correlations were 0.46 at least, by 0.26 above those of bands far apart but where the noise was weak beside what was missed.
 """
 TEXTURE = 2.0
 """In units of e: deviation of a texture that may be in a noise level, which is told by the differences of pixels."""
@@ -39,8 +43,23 @@ def common(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     e : float
         Scale of what was missed.
     """
+    if rest.shape[1] < 2 * EACH:
+        return torch.zeros_like(rest)
     pixels = rest.flatten(2)
-    return (_share(pixels, sigma.flatten(1), e) @ pixels).view_as(rest)
+    own = ~_shared_noise(rest)[:, None, None]
+    return (_share(pixels, sigma.flatten(1), e) * own @ pixels).view_as(rest)
+
+
+@torch.no_grad()
+def _shared_noise(rest: Tensor) -> Tensor:
+    """Whether neighbouring bands of each image (N, B, H, W) share noise: (N,)."""
+    details = rest
+    for axis in (-2, -1):
+        details = details.diff(dim=axis) if rest.shape[axis] > 1 else details
+    details = details.flatten(2) - details.mean((-2, -1))[..., None]
+    details = details / details.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(rest.dtype).tiny)
+    near, far = (details[:, apart:].mul(details[:, :-apart]).sum(-1) for apart in (1, FAR))
+    return (near.quantile(0.1, dim=-1) > ALIKE) & (near.median(-1).values - far.median(-1).values > MORE)
 
 
 @torch.no_grad()
@@ -49,11 +68,11 @@ def _share(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
 
     Psi is the variance that remains of a band after regression on the others, and no less than that of its noise level without a texture
     of `TEXTURE` e. Factors are principal axes of the bands in units of their noise, where they exceed the highest that noise alone would
-    have (Marchenko and Pastur). None are told from too few pixels or bands, of what is not finite, or where noise seems to be correlated.
+    have (Marchenko and Pastur). None are told from too few pixels or bands, or of what is not finite.
     """
     bands, pixels = rest.shape[1:]
     count = min(FACTORS, bands // EACH)
-    if not count or pixels < PIXELS * bands:
+    if pixels < PIXELS * bands:
         return rest.new_zeros(len(rest), bands, bands)
     home = "meta" if rest.is_meta else "cpu"
     unit = (sigma.to(home).double() ** 2 + LEAST**2).sqrt()
@@ -66,7 +85,6 @@ def _share(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     root = noise.sqrt()
     variance, axes = torch.linalg.eigh(covariance / (root[..., None] * root[..., None, :]))
     excess = (variance - 1) * (variance > (1 + (bands / pixels) ** 0.5) ** 2)
-    excess = excess * (excess[..., -count:].sum(-1, keepdim=True) >= SHARE * excess.sum(-1, keepdim=True))
     loadings = root[..., None] * axes[..., -count:] * excess[..., None, -count:].sqrt()
     deviation = unit * loadings.norm(dim=-1)
     quiet = (unit * root).argsort(-1)[..., : bands // 2]
