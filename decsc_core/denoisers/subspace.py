@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from decsc_core.denoisers.classical.noise_level import noise_level
+from decsc_core.model.decsc import noise_levels
 
 EDGE = 0.016
 """Variance of a component that is half signal, half error, for one band and one pixel: in proportion to the bands, for noise that a
@@ -26,7 +28,7 @@ LIMIT = 2.0
 def shrink(estimate: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     """The estimate (H, W, B), float32 in [0, 1], less what of its spectra is error, given the noisy cube that it is of."""
     height, width, bands = estimate.shape
-    noise = noise_level(torch.from_numpy(noisy)).numpy()
+    noise = _noise(torch.from_numpy(noisy)).numpy()
     unit = np.sqrt(noise**2 + np.clip(LEAST * noise, 1e-6, FLOOR) ** 2)
     mean = estimate.mean((0, 1), dtype=np.float64)
     covariance = sum(white.T @ white for white in ((row - mean) / unit for row in estimate)) / (height * width)
@@ -37,3 +39,10 @@ def shrink(estimate: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(change, axis=2, keepdims=True)
     change *= np.minimum(1, LIMIT * np.median(size) / size.clip(min=np.finfo(np.float32).tiny))
     return estimate + change * unit.astype(np.float32)
+
+
+def _noise(noisy: torch.Tensor) -> torch.Tensor:
+    """The lower of two levels of each band, (B,): of what the other bands do not tell, as all of a clean band that noisy ones surround, and of
+    the finest details, as texture.
+    """
+    return torch.minimum(noise_level(noisy), noise_levels(rearrange(noisy, "h w b -> 1 b h w"))[0].double())

@@ -50,13 +50,32 @@ def test_noise_that_each_band_has_of_its_own_stays_out():
     assert rms(common(noise(), SIGMAS, E)) < 0.05 * rms(noise())
 
 
+def smear(bands: int, reach: int) -> torch.Tensor:
+    """(1, bands, SIDE, SIDE): noise of unit variance that each band shares with `reach` bands on either side."""
+    apart = white(bands + reach, seed=5)
+    return sum(apart[:, first : first + bands] for first in range(reach + 1)) / (reach + 1) ** 0.5
+
+
 @pytest.mark.parametrize("bands", [8, 12, 16, 24, 31])
 @pytest.mark.parametrize("reach", [1, 3, 5])
 def test_noise_that_neighbouring_bands_share_is_not_taken_for_what_was_missed(reach, bands):
-    apart = white(bands + reach, seed=5)
-    shared = sum(apart[:, first : first + bands] for first in range(reach + 1)) / (reach + 1) ** 0.5
-    sigmas = torch.full((1, bands, 1, 1), 0.04)
-    assert not common(0.04 * shared, sigmas, E).any()
+    assert not common(0.04 * smear(bands, reach), torch.full((1, bands, 1, 1), 0.04), E).any()
+
+
+@pytest.mark.parametrize("reach", [1, 3, 6])
+@pytest.mark.parametrize("band", ["none", "dead", "noisy"])
+def test_nor_is_it_where_something_was_missed_or_a_band_is_unlike_the_others(reach, band):
+    rest, sigmas = missed() + 0.04 * smear(BANDS, reach), torch.full((1, BANDS, 1, 1), 0.04)
+    rest[:, 11] = {"none": rest[:, 11], "dead": 0, "noisy": 0.5 * white(1, seed=12)[:, 0]}[band]
+    assert not common(rest, sigmas, E).any()
+
+
+def test_many_spectra_that_were_missed_are_told():
+    """Five, each of the same strength, so that no three make up most of what bands have in common."""
+    spectra = torch.randn(5, BANDS, generator=torch.Generator().manual_seed(3))
+    lost, sigmas = 0.02 * torch.einsum("kb,nkhw->nbhw", spectra, white(5, seed=1)), torch.full((1, BANDS, 1, 1), 0.01)
+    found = common(lost + 0.01 * white(BANDS, seed=2), sigmas, E)
+    assert rms(found - lost) < 0.2 * rms(lost)
 
 
 def test_white_noise_stays_out_of_small_images_too():
