@@ -68,7 +68,7 @@ def code(*patterns):
 DATA = code("bands.py", "checks.py", "noise.py", "metrics.py", "scenes/*.py")
 NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "networks/catalog.py", "denoisers/base.py", "denoisers/device.py", "denoisers/equilibrium.py",
-    "denoisers/tiling.py",
+    "denoisers/subspace.py", "denoisers/tiling.py", "denoisers/classical/noise_level.py",
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/paper_tables.csv", "study/cubes.py")
 WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
