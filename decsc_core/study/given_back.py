@@ -1,4 +1,4 @@
-"""What other networks gain by the misfit of DECSC's denoiser: the same step after each of them, on the same cubes."""
+"""What other networks gain by the last steps of DECSC's denoiser, misfit and shrinkage of spectra: the same after each, on the same cubes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from decsc_core import weights as files
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.learned import Learned
+from decsc_core.denoisers.subspace import shrink
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import noise_levels
 from decsc_core.model.misfit import posterior_mean
@@ -28,7 +29,7 @@ from decsc_core.study.evaluate import noisy_cube
 def scores(
     networks: Mapping[str, str | Path], scenes: Sequence[Scene], cases: Sequence[str], seed: int, misfits: Sequence[float]
 ) -> pd.DataFrame:
-    """MPSNR of networks whose estimates had the mean of a misfit added, DECSC's own left out: one copy, one pass.
+    """MPSNR of networks whose estimates had the mean of a misfit added and their spectra shrunk, DECSC's own steps left out: one copy, one pass.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def scores(
             noisy = noisy_cube(scene, case, seed)
             cube = denoise(noisy).cube
             for e in misfits:
-                image = cube + _mean(noisy, cube, e) if e else cube
+                image = shrink(cube + _mean(noisy, cube, e), noisy) if e else cube
                 found.append({"network": name, "misfit": e, "case": case, "psnr": metrics.mpsnr(scene.cube, image)})
     means = pd.DataFrame(found).groupby(["network", "misfit", "case"], sort=False)["psnr"].mean().unstack()
     return means[list(cases)].reset_index()
