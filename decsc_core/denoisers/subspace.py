@@ -35,14 +35,18 @@ def shrink(estimate: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     variance, axes = np.linalg.eigh(covariance)
     edge = EDGE * bands / (height * width) ** 0.25
     error = 1 / (1 + (variance.clip(min=0) / edge) ** 2)
-    change = ((estimate - mean) / unit).astype(np.float32) @ ((axes * -error) @ axes.T).astype(np.float32)
+    of_error, change = (axes * -error) @ axes.T, np.empty_like(estimate)
+    for row, out in zip(estimate, change):
+        out[:] = (row - mean) / unit @ of_error
     size = np.linalg.norm(change, axis=2, keepdims=True)
     change *= np.minimum(1, LIMIT * np.median(size) / size.clip(min=np.finfo(np.float32).tiny))
-    return estimate + change * unit.astype(np.float32)
+    change *= unit.astype(np.float32)
+    return estimate + change
 
 
 def _noise(noisy: torch.Tensor) -> torch.Tensor:
     """The lower of two levels of each band, (B,): of what the other bands do not tell, as all of a clean band that noisy ones surround, and of
     the finest details, as texture.
     """
-    return torch.minimum(noise_level(noisy), noise_levels(rearrange(noisy, "h w b -> 1 b h w"))[0].double())
+    fine = torch.cat([noise_levels(rearrange(band, "h w -> 1 1 h w"))[0] for band in noisy.unbind(2)])
+    return torch.minimum(noise_level(noisy), fine.double())

@@ -16,6 +16,9 @@ FEWEST_PIXELS = 65
 FEWEST_TO_SPARE = 8
 """Pixels beyond the number of bands; with fewer nearly every band is predicted by chance."""
 
+AT_ONCE = 2**18
+"""Pixels that are held in double precision at a time."""
+
 
 def noise_level(cube: Tensor) -> Tensor:
     """Standard deviation of the noise in each band, in the unit of the cube.
@@ -38,17 +41,18 @@ def noise_level(cube: Tensor) -> Tensor:
     J. Bioucas-Dias, J. Nascimento, "Hyperspectral Subspace Identification", TGRS 2008 (the HySime estimator).
     """
     height, width, bands = cube.shape
-    data = cube.reshape(-1, bands).double()
-    largest = data.abs().amax(0)
+    data = cube.reshape(-1, bands)
+    largest = data.abs().amax(0).double()
     if bands < FEWEST_BANDS or len(data) < max(FEWEST_PIXELS, bands + FEWEST_TO_SPARE):
         sigma = _from_details(cube)
     else:
-        gram = data.T @ data
+        parts = data.split(AT_ONCE)
+        gram = sum(part.double().T @ part.double() for part in parts)
         # The ridge, in the unit of each band, is for bands that are equal or 0.
         inverse = torch.linalg.inv(gram + 1e-6 * torch.diag(largest.clamp(min=1e-30).square()))
         # Column i of the inverse, scaled, is band i minus its prediction from the others.
-        residual = data @ (inverse / inverse.diagonal())
-        sigma = (residual.square().sum(0) / (len(data) - bands + 1)).sqrt()
+        weights = inverse / inverse.diagonal()
+        sigma = (sum((part.double() @ weights).square().sum(0) for part in parts) / (len(data) - bands + 1)).sqrt()
     return torch.where(sigma > 1e-6 * largest, sigma, 0)
 
 
