@@ -101,7 +101,7 @@ class Equilibrium(Denoiser):
         and all images for bright, as the paper does. A pass that finds no fixed point where the one before did is not counted.
         """
         e = model.config.misfit
-        image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else torch.ones(1)
+        image, records, factor = noisy, [], gain(noisy, noise_levels(noisy)) if e else noisy.new_ones(1)
         while True:
             mean, spread, record = self._solve(model, image * factor, bar)
             if records and record and records[-1].converged and not record.converged:
