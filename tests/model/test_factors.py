@@ -78,6 +78,15 @@ def test_many_spectra_that_were_missed_are_told():
     assert rms(found - lost) < 0.2 * rms(lost)
 
 
+def test_what_was_missed_of_some_bands_is_told_though_neighbours_are_most_alike():
+    """Spectra as narrow as noise that neighbours share, but with bands in which nothing was missed."""
+    centres, bands = torch.arange(0, 17, 4.0), torch.arange(float(BANDS))
+    spectra = torch.exp(-(((bands - centres[:, None]) / 2.5) ** 2)) * (bands < 19)
+    lost, sigmas = 0.03 * torch.einsum("kb,nkhw->nbhw", spectra, white(5, seed=1)), torch.full((1, BANDS, 1, 1), 0.01)
+    found = common(lost + 0.01 * white(BANDS, seed=2), sigmas, E)
+    assert rms(found - lost) < 0.3 * rms(lost)
+
+
 def test_white_noise_stays_out_of_small_images_too():
     """Regression on the other bands explains some noise by chance, the more the fewer pixels there are."""
     for seed in range(20):
