@@ -4,7 +4,7 @@ Not in the paper. The spectra of a scene are mixtures of a few, while the errors
 everywhere. So the principal components of an estimate, in units of each band's noise, hold signal where their variance is large, and
 error where it is small; they are shrunk by that. It takes all bands at once, also where a network saw them in windows. The constants
 were set on crops of training and validation scenes, and 13 such gain 0.1 to 3.8 dB, least with noise that neighbouring bands share
-(notebook 13); nearly clean ones, with noise below some 0.5 / 255, may lose.
+(notebook 13); nearly clean ones, with noise of 0.25 / 255 or less, may lose.
 """
 
 from __future__ import annotations

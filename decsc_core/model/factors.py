@@ -15,9 +15,9 @@ FACTORS, EACH = 7, 4
 """Factors at most, and for how many bands one is allowed, of at least two."""
 ALIKE, FAR, MORE = 0.3, 4, 0.22
 """Neighbouring bands share noise where the correlation of their finest details is above `ALIKE` in nine of ten pairs, and in the median by
-`MORE` above that of bands `FAR` apart. With noise of their own the bands of 28 crops kept to one of the two at least: signal that was missed
-is alike in bands far apart as well (by 0.16 less at most), or not in all. With noise of 2 or 5 / 255 that two or seven neighbours share
-correlations were 0.46 at least, by 0.26 above those of bands far apart but where the noise was weak beside what was missed.
+`MORE` above that of bands `FAR` apart. With noise of their own bands keep to one of the two: signal that was missed is alike in bands far apart
+as well (by 0.16 less at most on 20 crops of training scenes), or not in all. With noise of 2 or 5 / 255 that two or seven neighbours share
+nine of ten correlations were above 0.46 on 28 crops, and more above those of bands far apart unless the noise was weak beside what was missed.
 """
 TEXTURE = 2.0
 """In units of e: deviation of a texture that may be in a noise level, which is told by the differences of pixels."""

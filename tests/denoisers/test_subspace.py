@@ -101,7 +101,7 @@ def test_the_denoiser_gains_by_it(photo, monkeypatch) -> None:
     assert metrics.mpsnr(photo[0], after) > metrics.mpsnr(photo[0], before) + 0.5
 
 
-def test_errors_of_windows_of_bands_are_told_together(monkeypatch) -> None:
+def test_errors_of_windows_of_bands_are_told_together() -> None:
     """A factor's strength varies over the bands; a window of them that tells it alone by its noise is helped by the others."""
     pattern = 0.1 * normal(SIDE, SIDE, 1, seed=6)
     clean = (0.5 + pattern * np.linspace(0.02, 1, 2 * BANDS)).astype(np.float32)

@@ -31,6 +31,13 @@ def test_it_is_what_the_other_bands_do_not_predict(smooth):
     np.testing.assert_allclose(noise_level(torch.from_numpy(noisy)).numpy(), literal(noisy), rtol=1e-4)
 
 
+def test_how_many_pixels_are_taken_at_a_time_changes_nothing(smooth, monkeypatch):
+    noisy = torch.from_numpy(smooth + np.random.default_rng(1).normal(0, 0.1, smooth.shape))
+    whole = noise_level(noisy)
+    monkeypatch.setattr("decsc_core.denoisers.classical.noise_level.AT_ONCE", 100)
+    torch.testing.assert_close(noise_level(noisy), whole)
+
+
 def waves(*shape: int) -> tuple[np.ndarray, np.ndarray]:
     """A smooth cube and the same with noise of a standard deviation of 0.1."""
     clean = 0.5 + 0.2 * np.sin(np.indices(shape).T @ (0.1, 0.15, 0.2)).T
