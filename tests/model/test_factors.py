@@ -112,6 +112,14 @@ def test_two_noisy_bands_that_vary_together_do_not_so_by_what_was_missed():
     assert found[22:].max() < 2 * EVEN * 0.01
 
 
+def test_what_was_missed_of_bright_bands_is_told_though_most_are_dark():
+    """As in radiance: the spectra of a scene go up and down with the brightness of the bands."""
+    brightness = torch.where(torch.arange(BANDS) < 18, 1.0, 5.0)[:, None, None]
+    lost, sigmas = brightness * missed(0.005), torch.full((1, BANDS, 1, 1), 0.005)
+    found = common(lost + 0.005 * white(BANDS, seed=2), sigmas, E)
+    assert rms(found - lost) < 0.2 * rms(lost)
+
+
 def test_a_noise_level_that_texture_has_raised_is_corrected():
     """Clean bands of a fine texture: differences of pixels tell it as noise."""
     told = (missed() + 0.1 * noise()).square().mean((2, 3), keepdim=True).sqrt()
