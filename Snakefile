@@ -25,7 +25,7 @@ from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
 from decsc_core.study.campaign import difference, last, read, tuned
 from decsc_core.study.evaluate import AS_IS, NOISY
-from decsc_core.study.train import TrainConfig
+from decsc_core.study.recipes import TrainConfig
 from decsc_core.weights import CAMERA_BANDS, described as described_weights
 
 for file in workflow.configfiles:  # Snakemake has read them, but takes the last of two values of one name
@@ -352,7 +352,7 @@ rule train:
         DATA,
         NETWORK,
         DRAWING,
-        code("study/train.py", "study/campaign.py", "shipped/*.safetensors"),
+        code("study/campaign.py", "study/patches.py", "study/recipes.py", "study/run_folder.py", "study/train.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
         [trained(run) for run in [*COMPARED, *TUNED, *TUNED.values(), *CAMPAIGN]],  # Snakemake passes over the first of a `map`
         sorted(map(str, Path("weights").rglob("*.safetensors"))),

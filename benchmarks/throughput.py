@@ -24,6 +24,7 @@ from decsc_core.networks.catalog import LEARNED, PRIORS, SIZES
 from decsc_core.study import train as package
 from decsc_core.study.complexity import worker
 from decsc_core.study.paper import label
+from decsc_core.study.recipes import training
 
 
 def rate(method: str, size: str, batch: int, steps: int, replay: bool) -> float:
@@ -31,7 +32,7 @@ def rate(method: str, size: str, batch: int, steps: int, replay: bool) -> float:
     torch.set_num_threads(1)
     if not replay:
         package._record_launches = lambda *_: None
-    config = package.training(method, size, dataset="photos", steps=steps, batch=batch, validate_every=sys.maxsize)
+    config = training(method, size, dataset="photos", steps=steps, batch=batch, validate_every=sys.maxsize)
     with TemporaryDirectory() as folder:
         package.train(config, folder, progress=False)
         log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]

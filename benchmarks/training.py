@@ -43,6 +43,8 @@ from decsc_core.scenes import DATASETS, load
 from decsc_core.study import train as package
 from decsc_core.study.complexity import peak_memory, worker
 from decsc_core.study.cubes import centre
+from decsc_core.study.patches import check_scenes, patch_batch, validation_set
+from decsc_core.study.recipes import RECIPES, training
 
 RELEASE = 0
 """In place of a number of shifted copies: the release's loop."""
@@ -78,12 +80,12 @@ class Training:
             evaluations = (deq.RELEASED["max_iter"],) * 2
         else:
             loop = {"train_shifts": shifts, "solver": SolverConfig(), "phantom": deq.PAPER_DAMPINGS}
-            evaluations = package.RECIPES["decsc"]["small"]["evaluations"]
+            evaluations = RECIPES["decsc"]["small"]["evaluations"]
         model = replace(model, shifts=every, **loop)
-        recipe = package.training("decsc", size, dataset=dataset, **fields | {"batch": 1})
+        recipe = training("decsc", size, dataset=dataset, **fields | {"batch": 1})
         self.config = replace(recipe, model=model, evaluations=evaluations)
         self.scenes = load(dataset, "train")
-        package._check_scenes(self.scenes, self.config)
+        check_scenes(self.scenes, self.config)
         network = Released if shifts == RELEASE else DECSC
         self.model = network(model, torch.Generator().manual_seed(recipe.seed))
         self.fabric = Fabric(accelerator="cpu", devices=1)
@@ -95,14 +97,14 @@ class Training:
         """One step of the training; returns what the log tells about it."""
         self.module.train()
         share = number / self.config.steps
-        batch = package.patch_batch(self.scenes, self.config, range(number, number + 1))
+        batch = patch_batch(self.scenes, self.config, range(number, number + 1))
         return package._step(self.fabric, self.module, self.optimizer, batch, self.config, number, share)
 
     def validate(self) -> float:
         """MPSNR [dB] on the central 64 x 64 pixels of the validation scenes."""
         self.module.eval()
         scenes = [replace(scene, cube=centre(scene.cube, 64)) for scene in load(self.config.dataset, "validation")]
-        return package.validate(self.model, package.validation_set(scenes, self.config), self.fabric.device)["psnr"]
+        return package.validate(self.model, validation_set(scenes, self.config), self.fabric.device)["psnr"]
 
 
 def cost(size: str, shifts: int, dataset: str, patch: int, steps: int) -> dict:

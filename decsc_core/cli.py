@@ -327,7 +327,7 @@ def train(
     """Train a network by the recipe of its preset and print where the weights are and their validation MPSNR.
 
     With --campaign, train all networks of a file: finished runs are left alone, interrupted ones go on. The files in campaigns/
-    are examples, decsc_core/study/campaign.py and train.py tell the fields of a run.
+    are examples, decsc_core/study/campaign.py and recipes.py tell the fields of a run.
     """
     if campaign is not None:
         return _carry_out(campaign, run, out, context)
@@ -337,14 +337,15 @@ def train(
         raise Refused("--steps, --minutes: give the budget as exactly one of the two")
     check_folder_target(out)
     from decsc_core import weights
-    from decsc_core.study import train as training
+    from decsc_core.study import train as study
+    from decsc_core.study.recipes import training
 
     cases = tuple(dict.fromkeys(name.value for name in case))
     given = {"batch": batch, "learning_rate": learning_rate, "jacobian_penalty": jacobian_penalty,
              "precision": precision and precision.value}
     changes = {name: value for name, value in given.items() if value is not None}
     with blaming("--preset", "jacobian_penalty", "seed"):
-        config = training.training(
+        config = training(
             method.value, preset, dataset=dataset, case=cases if len(cases) > 1 else cases[0], seed=seed, steps=steps, minutes=minutes, **changes
         )
     if start is not None:
@@ -358,7 +359,7 @@ def train(
         advice = "leave --start out, or give it weights for as few"
         raise Refused(f"--start: {start} holds a network for {needed} bands, scenes of {dataset} have {bands}; {advice}")
     with blaming(str(out), dataset):
-        path = training.train(config, out, resume=resume, progress=_shows_progress())
+        path = study.train(config, out, resume=resume, progress=_shows_progress())
         story = weights.load(path).story if os.environ.get("RANK", "0") == "0" else None
     if story is not None:
         told = f"{path}  validation MPSNR {story['validation_psnr']:.3f} dB after {story['best_step']} steps"

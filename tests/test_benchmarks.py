@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 
-from decsc_core.denoisers.registry import make
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import all_shifts

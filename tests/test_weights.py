@@ -21,7 +21,8 @@ from decsc_core import weights
 from decsc_core.denoisers.registry import make
 from decsc_core.deq import RELEASED
 from decsc_core.model import DECSC, DECSCConfig, SolverConfig, preset
-from decsc_core.study.train import TrainConfig, train
+from decsc_core.study.recipes import TrainConfig
+from decsc_core.study.train import train
 from decsc_core.weights import DESCRIPTION, WeightsError, halve, load, load_official, save
 
 STORY = {"steps": 7, "data": {"train": {"scene": "0f"}}, "validation_psnr": 31.25, "note": "β ≠ B"}

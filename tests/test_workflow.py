@@ -21,7 +21,6 @@ import numpy as np
 import papermill
 import pytest
 import snakemake.cli
-import torch
 import yaml
 
 from decsc_core import weights

@@ -25,8 +25,9 @@ from decsc_core.study.captions import CASES, describe_data, describe_scenes, sec
 from decsc_core.study.evaluate import score_rows, sidecar
 from decsc_core.study.figures import COLUMN_WIDTH
 from decsc_core.study.provenance import device, environment
+from decsc_core.study.recipes import TrainConfig
 from decsc_core.study.tables import METRICS
-from decsc_core.study.train import TrainConfig, train
+from decsc_core.study.train import train
 
 MODULES: dict[str, dict[str, Any]] = {
     "decsc": {},

@@ -1,7 +1,7 @@
 """A campaign: trainings as data, carried out one after the other, resumed where they stopped, and none done twice.
 
 A YAML file maps the name of each run to what it is: `method` and `preset` (default: ``small``), and any field of
-`decsc_core.study.train.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps` or `minutes`; `model` holds
+`decsc_core.study.recipes.TrainConfig` that its recipe does not give. `patches` may stand in place of `steps` or `minutes`; `model` holds
 changed fields of the network's configuration; `start` is the name of an earlier run, of a network with the same tensors or
 of DECSC with the other prior.
 """
@@ -26,7 +26,9 @@ from decsc_core.networks.catalog import as_method, configure, method_of, sizes
 from decsc_core.scenes import DATASETS
 from decsc_core.study import schema
 from decsc_core.study.provenance import device
-from decsc_core.study.train import RECIPES, TrainConfig, claim, log_rows, train, unlike
+from decsc_core.study.recipes import RECIPES, TrainConfig
+from decsc_core.study.run_folder import claim, log_rows, unlike
+from decsc_core.study.train import train
 
 _NUMBER = {"type": "number", "description": "YAML writes small ones as 5.0e-4"}
 _WORD = {"type": "string"}

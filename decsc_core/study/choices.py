@@ -24,7 +24,7 @@ from decsc_core.study.ablation import spread
 from decsc_core.study.convergence import TOLERANCE, Problem, radius, trace
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.figures import TEXT_WIDTH
-from decsc_core.study.train import TrainConfig
+from decsc_core.study.recipes import TrainConfig
 
 CHOICES = {
     "init": "{} initial atoms",

@@ -18,7 +18,7 @@ from decsc_core.study.captions import describe_data, describe_noise, describe_sc
 from decsc_core.study.figures import TEXT_WIDTH
 from decsc_core.study.paper import label
 from decsc_core.study.provenance import device
-from decsc_core.study.train import TrainConfig
+from decsc_core.study.recipes import TrainConfig
 
 UNTRAINED = tuple(name for name in METHODS if name not in LEARNED)
 """The methods that learn nothing."""

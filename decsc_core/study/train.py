@@ -6,17 +6,13 @@ equals one that was not: bit for bit on a CPU when the budget is in steps. Sever
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import itertools
 import json
-import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,239 +20,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pooch import file_hash
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from decsc_core import metrics, noise, weights
+from decsc_core import metrics, weights
 from decsc_core.atomic import remove_leftovers, write_text, write_whole
-from decsc_core.checks import check_numbers
 from decsc_core.model import DECSC, DECSCConfig, Output
 from decsc_core.model.gross import cut
 from decsc_core.model.shifts import all_shifts
-from decsc_core.networks.catalog import PRIORS, build, configure, method_of, restore, sizes
+from decsc_core.networks.catalog import PRIORS, build, method_of
 from decsc_core.networks.hsdt import HSDT, HSDTConfig
 from decsc_core.networks.volumes import BatchNorm
-from decsc_core.scenes import Scene, fingerprints, load
-from decsc_core.study.cubes import centre
+from decsc_core.scenes import load
+from decsc_core.study.patches import PASS, QUERY, SHIFT, batches, check_scenes, validation_set
 from decsc_core.study.provenance import environment
+from decsc_core.study.recipes import OPTIMIZERS, TrainConfig, learning_rate
+from decsc_core.study.run_folder import Log, changed, claim, is_finished, scene_fingerprints
 
 if TYPE_CHECKING:  # importing it takes seconds, which only a training needs
     from lightning_fabric import Fabric
-
-VALIDATION_SIDE = 128
-LOADERS = 2
-"""Processes that draw patches while a GPU trains."""
-LARGEST_SEED = 2**63 - 1
-PRECISIONS = ("32-true", "bf16-mixed")
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-_PATCH, _SHIFT, _VALIDATION, _WINDOW, _PASS, _QUERY = range(6)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run.
-
-    Parameters
-    ----------
-    model : DECSCConfig or a peer's configuration
-    dataset : str
-        A data set of the catalogue with a training and a validation split. Of scenes with more bands than the network, or than
-        `weights.CAMERA_BANDS` if it takes any number, patches and validation have windows of adjacent bands, drawn at random.
-    case : str or tuple of str
-        A noise case, or several: each patch then draws one of them, and validation takes them all.
-    start : str or None
-        Weights file to start from, of a network with the same tensors as that of `model`: fine-tuning. From DECSC with the
-        other prior all but the prior on the shared codes is taken. None: initial weights by `seed`.
-    kept : float
-        Share of the weights to start from that the result keeps, w = kept w_start + (1 - kept) w_trained: between two networks
-        of one ancestry there is often one with the better score of the one and the steadiness of the other (Wortsman et al.,
-        Robust fine-tuning of zero-shot models, CVPR 2022).
-    fixed_norms : bool
-        Normalize with the batch statistics that the weights to start from hold, in training as at test, and leave them as they
-        are: those of a few patches, or of one noise case, are others. For networks with batch normalization only.
-    seed : int
-    steps, minutes : int, float or None
-        Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
-    batch, patch : int
-        Patches a step (over all devices) and their side in pixels.
-    optimizer : {"adam", "adamw"}
-    learning_rate, weight_decay : float
-        Of the optimizer.
-    schedule : pairs of (share, factor)
-        From each share of the budget on, the learning rate is `factor` times the first one; see `halved`.
-    clip : float
-        Largest gradient norm (the release: 1e6, never active).
-    jacobian_penalty : float
-        Weight of the mean squared entry of the Jacobian of f at the fixed point, times its width (Bai et al., ICML 2021).
-    evaluations : (int, int)
-        DECSC only, as `jacobian_penalty`. Smallest and largest cap on the solver's evaluations, drawn anew for each step;
-        shallower and varied solves make training cheap and keep deeper ones at test from being worse.
-    passes : float
-        DECSC with a misfit only: share of the steps whose patches come as a second pass sees them, once denoised and their
-        gross errors cut down.
-    validate_every : int
-        Steps between validations; the weights with the best validation MPSNR are kept.
-    checkpoint_seconds : float
-        Time between checkpoints, that is the most that an interruption can lose.
-    precision : str
-        ``"32-true"``, on a GPU with TF32, or ``"bf16-mixed"``, as Lightning Fabric knows them; the latter is seldom worth it: on an H200, batches of 16, the
-        networks of published size took 0.8 to 1.2 times as many patches a second with it.
-    """
-
-    model: Any
-    dataset: str = "cave"
-    case: str | tuple[str, ...] = "gauss-95"
-    start: str | None = None
-    kept: float = 0.0
-    fixed_norms: bool = False
-    seed: int = 0
-    steps: int | None = None
-    minutes: float | None = None
-    batch: int = 8
-    patch: int = 64
-    optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    schedule: tuple[tuple[float, float], ...] = ()
-    clip: float = 1.0
-    jacobian_penalty: float = 0.0
-    evaluations: tuple[int, int] = (20, 20)
-    passes: float = 0.0
-    validate_every: int = 200
-    checkpoint_seconds: float = 60.0
-    precision: str = "32-true"
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give the budget either as steps or as minutes")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r} does not exist; choose one of {', '.join(PRECISIONS)}")
-        check_numbers(self, steps=1, batch=1, patch=1, validate_every=1, weight_decay=0, jacobian_penalty=0, checkpoint_seconds=0)
-        for name in ("minutes", "learning_rate", "clip"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise ValueError(f"{name}={value} must be a number above 0")
-        if not 0 <= self.kept < 1 or (self.kept and not self.start):
-            raise ValueError(f"kept={self.kept} must be at least 0 and below 1, and above 0 only with weights to start from")
-        if self.fixed_norms and not self.start:
-            raise ValueError("fixed_norms is for weights to start from; there are no statistics to keep before a training")
-        object.__setattr__(self, "evaluations", tuple(self.evaluations))
-        if len(self.evaluations) != 2 or not all(isinstance(number, int) for number in self.evaluations) or not 1 <= self.evaluations[0] <= self.evaluations[1]:
-            raise ValueError(f"evaluations={self.evaluations} must be two whole numbers, the smaller one, at least 1, first")
-        for name in ("jacobian_penalty", "evaluations"):
-            value, default = getattr(self, name), getattr(TrainConfig, name)
-            if value != default and not isinstance(self.model, DECSCConfig):
-                raise ValueError(f"{name}={value} is for DECSC alone, other networks have no fixed point; leave it at {default}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ValueError(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
-        object.__setattr__(self, "schedule", tuple((float(share), float(factor)) for share, factor in self.schedule))
-        shares = [share for share, _ in self.schedule]
-        if shares != sorted(shares) or not all(0 <= share < 1 and 0 < factor < math.inf for share, factor in self.schedule):
-            raise ValueError(f"schedule={self.schedule} must be pairs of a share of the budget, rising from 0 to below 1, and a factor above 0")
-        if not 0 <= self.passes <= 1 or (self.passes and not getattr(self.model, "misfit", 0)):
-            raise ValueError(f"passes={self.passes} must lie between 0 and 1, and above 0 only for DECSC with a misfit")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer {self.optimizer!r} does not exist; choose one of {', '.join(OPTIMIZERS)}")
-        object.__setattr__(self, "case", self.case if isinstance(self.case, str) else tuple(self.case))
-        if not self.cases:
-            raise ValueError("case names no noise case")
-        for case in self.cases:
-            if case not in noise.CASES:
-                raise ValueError(f"case {case!r} does not exist; choose one of {', '.join(noise.CASES)}")
-
-    @property
-    def cases(self) -> tuple[str, ...]:
-        """The noise cases, also if it is a single one."""
-        return (self.case,) if isinstance(self.case, str) else self.case
-
-    @property
-    def bands(self) -> int:
-        """The most bands of a patch."""
-        return getattr(self.model, "bands", None) or weights.CAMERA_BANDS
-
-    def to_json(self) -> dict:
-        """Plain types only."""
-        return {"method": method_of(self.model), **asdict(self)}
-
-    def digest(self) -> str:
-        """Eight hexadecimal digits that differ between configurations, for the names of folders."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
-
-    @classmethod
-    def from_json(cls, told: dict) -> TrainConfig:
-        """What `to_json` told; fields that came after it have their defaults.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no such thing.
-        """
-        fields = dict(told)
-        return cls(restore(fields.pop("method", ""), fields.pop("model", {})), **fields)
-
-
-def halved(times: int) -> tuple[tuple[float, float], ...]:
-    """The schedule that halves the learning rate `times` times, at equal parts of the budget."""
-    return tuple((part / (times + 1), 0.5**part) for part in range(1, times + 1))
-
-
-_DECSC = {
-    "paper": {"clip": 1e6, "schedule": halved(2)},
-    "small": {"batch": 4, "learning_rate": 1e-3, "schedule": halved(5), "clip": 0.05, "evaluations": (4, 12),
-              "validate_every": 300},
-    "tiny": {"batch": 4, "patch": 48, "learning_rate": 1e-3, "schedule": halved(5), "clip": 0.05, "evaluations": (4, 12),
-             "validate_every": 100},
-}
-_ON_CPU = {"paper": {}, "small": {"batch": 4}, "tiny": {"batch": 4, "patch": 48, "validate_every": 100}}
-_QRNN3D = {"batch": 16, "learning_rate": 1e-3, "schedule": ((0.4, 0.1), (0.6, 1.0), (0.7, 0.1), (0.9, 0.01)), "clip": 1e6}
-_RELEASED: dict[str, dict] = {
-    "sst": {"optimizer": "adamw", "weight_decay": 1e-4, "schedule": ((0.6, 0.1),), "clip": 1e6},
-    "sert": {"batch": 16, "schedule": ((0.5, 0.1),), "clip": 1e6},
-    "trq3d": _QRNN3D,
-    "qrnn3d": _QRNN3D,
-    "t3sc": {"batch": 16, "learning_rate": 3e-4, "schedule": ((0.5, 0.5), (0.75, 0.25)), "clip": 1e6},
-    "mtsnnpp": {"learning_rate": 1e-3, "schedule": halved(2), "clip": 1e6},
-    "hsdt": {"batch": 16, "learning_rate": 1e-3, "clip": 1e6,
-             "schedule": ((0.25, 0.1), (0.375, 1.0), (0.56, 0.1), (0.69, 0.05), (0.75, 0.01), (0.81, 0.005), (0.94, 0.001))},
-}
-_LATE = {"clip": 1.0, "schedule": ((0.7, 0.3), (0.9, 0.1))}
-_SHORT = {
-    **dict.fromkeys(("sst", "sert"), _LATE | {"learning_rate": 1e-3}),
-    **dict.fromkeys(("qrnn3d", "trq3d", "hsdt"), _LATE | {"learning_rate": 2e-3}),
-    "t3sc": _LATE | {"learning_rate": 1e-3},
-}
-RECIPES: dict[str, dict[str, dict]] = {
-    "decsc": _DECSC,
-    "decsc-mamba": _DECSC,
-    **{
-        method: {
-            size: released | _ON_CPU[size.split("-")[0]] | (_SHORT.get(method, {}) if size.split("-")[0] != "paper" else {})
-            for size in sizes(method)
-        }
-        for method, released in _RELEASED.items()
-    },
-}
-"""What the training of each method and size changes of the defaults: the optimiser and schedule of its paper or release.
-
-Epochs became shares of the budget. Left out of the releases' are: changes of the noise level between epochs, for each
-network is trained for one noise case or a mixture of cases; QRNN3D's and TRQ3DNet's smaller patches, 64 a step, in the
-second half; HSDT's epoch of warming up; T3SC's going back to earlier weights when validation falls by 4 dB, for the best
-validation's weights are kept. The smaller sizes are meant for hundreds of steps instead of hundreds of thousands: there the
-learning rate is higher and falls late. MTSNN++ has no release; its recipe is ours, within the range of the same authors' others.
-"""
-
-
-def training(method: str, size: str = "paper", **fields) -> TrainConfig:
-    """The training of a method's network of a size by its recipe, with some fields of `TrainConfig` given or changed.
-
-    Raises
-    ------
-    ValueError
-        If there is no such method or size, or a field is out of range.
-    """
-    model = configure(method, size)
-    return TrainConfig(model, **RECIPES[method][size] | fields)
 
 
 @dataclass
@@ -271,63 +53,6 @@ class _Progress:
     best: float = -float("inf")
     best_step: int = 0
     best_state: dict = field(default_factory=dict)
-
-
-def band_window(cube: np.ndarray, bands: int, rng: np.random.Generator) -> np.ndarray:
-    """As many adjacent bands of (H, W, B), drawn where there are more; nothing is drawn for a cube that has no more."""
-    if cube.shape[2] <= bands:
-        return cube
-    first = rng.integers(cube.shape[2] - bands + 1)
-    return cube[:, :, first : first + bands]
-
-
-def patch_batch(scenes: list[Scene], config: TrainConfig, indices: Iterator[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clean and noisy patches (N, B, patch, patch), one of the eight flips and rotations each, a seeded draw an index."""
-    clean, noisy = [], []
-    for index in indices:
-        rng = np.random.default_rng((config.seed, _PATCH, index))
-        cube = band_window(scenes[rng.integers(len(scenes))].cube, config.bands, rng)
-        top, left = (rng.integers(side - config.patch + 1) for side in cube.shape[:2])
-        patch = np.rot90(cube[top : top + config.patch, left : left + config.patch], rng.integers(4))
-        patch = np.ascontiguousarray(patch[::-1] if rng.integers(2) else patch)
-        case = config.case if isinstance(config.case, str) else str(rng.choice(config.case))
-        clean.append(patch)
-        noisy.append(noise.add_noise(patch, case, rng)[0])
-    return tuple(torch.from_numpy(rearrange(np.stack(cubes), "n h w b -> n b h w")).contiguous() for cubes in (clean, noisy))
-
-
-class _Patches(Dataset):
-    """The batches by the indices of their patches, for a `DataLoader`."""
-
-    def __init__(self, scenes: list[Scene], config: TrainConfig) -> None:
-        self.scenes, self.config = scenes, config
-
-    def __getitem__(self, indices: range) -> tuple[torch.Tensor, torch.Tensor]:
-        return patch_batch(self.scenes, self.config, indices)
-
-
-def _batches(scenes: list[Scene], config: TrainConfig, fabric: Fabric, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """This process's part of the batch of each step from `step` on; for a GPU drawn ahead, by processes of their own."""
-    local = config.batch // fabric.world_size
-    starts = itertools.count(step * config.batch + fabric.global_rank * local, config.batch)
-    on_gpu = fabric.device.type == "cuda"
-    return iter(DataLoader(
-        _Patches(scenes, config), batch_size=None, sampler=(range(first, first + local) for first in starts),
-        num_workers=LOADERS if on_gpu else 0, pin_memory=on_gpu, generator=torch.Generator(),
-    ))
-
-
-def validation_set(scenes: list[Scene], config: TrainConfig) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Centre crops of at most 128 pixels a side and their noisy versions in each case, the same at every validation.
-
-    Scenes with more bands than a patch have one window of them for each case.
-    """
-    pairs = []
-    for (place, case), (number, scene) in itertools.product(enumerate(config.cases), enumerate(scenes)):
-        window = band_window(scene.cube, config.bands, np.random.default_rng((config.seed, _WINDOW, number, place)))
-        cube = centre(window, VALIDATION_SIDE)
-        pairs.append((cube, noise.add_noise(cube, case, np.random.default_rng((config.seed, _VALIDATION, number)))[0]))
-    return pairs
 
 
 @torch.no_grad()
@@ -377,12 +102,12 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     code, fabric = environment(), _fabric(config)
 
     def finished_before() -> bool:
-        return fabric.broadcast(_finished(folder, config, resume) if fabric.is_global_zero else None)
+        return fabric.broadcast(is_finished(folder, config, resume) if fabric.is_global_zero else None)
 
     if finished_before():
         return done
     scenes, validation_scenes = load(config.dataset, "train"), load(config.dataset, "validation")
-    _check_scenes([*scenes, *validation_scenes], config)
+    check_scenes([*scenes, *validation_scenes], config)
     pairs = validation_set(validation_scenes, config)
     model, ancestor = _initial(config)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()} if config.kept else {}
@@ -394,7 +119,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if fabric.is_global_zero:
         remove_leftovers(folder)
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
-        write_text(folder / "config.json", json.dumps(config.to_json() | began | {"files": _files(config)}, indent=1))
+        write_text(folder / "config.json", json.dumps(config.to_json() | began | {"files": scene_fingerprints(config)}, indent=1))
 
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -412,9 +137,9 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
             at = _Progress(**{"data": data} | fabric.load(checkpoint, state)["progress"])  # earlier ones do not tell of their data
         except Exception as error:  # whatever torch and pickle raise
             raise ValueError(f"{checkpoint}: cannot be read ({type(error).__name__}); it is damaged, remove it to begin anew") from error
-        if what := _changed(at.data, data):
+        if what := changed(at.data, data):
             raise FileExistsError(f"{folder}: holds a run on other scenes ({what}); choose another folder")
-    log = _Log(folder / "log.jsonl", at.step) if fabric.is_global_zero else None
+    log = Log(folder / "log.jsonl", at.step) if fabric.is_global_zero else None
 
     total = config.steps or round(config.minutes * 60)
     unit = "step" if config.steps else "s"
@@ -433,12 +158,12 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
     if config.start and at.step == 0:
         at.psnr_before = validate(model.eval(), pairs, fabric.device)["psnr"]
     _into_training(module, config)
-    batches = _batches(scenes, config, fabric, at.step)
+    drawn = batches(scenes, config, fabric, at.step)
     while not finished():
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
         if isinstance(model, HSDT):
-            model.draws.manual_seed(int(np.random.default_rng((config.seed, _QUERY, at.step)).integers(2**63)))
-        row = _step(fabric, module, optimizer, next(batches), config, at.step, share)
+            model.draws.manual_seed(int(np.random.default_rng((config.seed, QUERY, at.step)).integers(2**63)))
+        row = _step(fabric, module, optimizer, next(drawn), config, at.step, share)
         at.step += 1
         at.seconds = clock()
         if at.step % config.validate_every == 0 or finished():
@@ -478,18 +203,6 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         story = _story(config, at, {**code, "device": device})
         weights.save(model, done, story | ({"ancestor": ancestor} if ancestor else {}))
     return done
-
-
-def claim(folder: Path, after: ExitStack) -> None:
-    """Keep other trainings out of a folder, or raise FileExistsError if one is there; a process that is killed lets go of it."""
-    held = os.open(folder, os.O_RDONLY)
-    after.callback(os.close, held)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FileExistsError(f"{folder}: another training is running there; wait for it, or choose another folder") from None
-    except OSError:
-        pass  # the file system has no such locks
 
 
 def _initial(config: TrainConfig) -> tuple[nn.Module, dict | None]:
@@ -546,73 +259,6 @@ def _pull_back(model: nn.Module, before: dict[str, torch.Tensor], kept: float) -
             tensor.lerp_(before[name].to(tensor), kept)
 
 
-def _check_scenes(scenes: list[Scene], config: TrainConfig) -> None:
-    """Raise ValueError for the first scene that cannot give patches to this network."""
-    own = getattr(config.model, "bands", None)
-    wanted = min(own or scenes[0].cube.shape[2], config.bands)
-    for scene in scenes:
-        height, width, bands = scene.cube.shape
-        if min(bands, config.bands) != wanted:
-            raise ValueError(f"{config.dataset}: {scene.name} has {bands} bands, {'the network' if own else scenes[0].name} {wanted}")
-        if min(height, width) < config.patch:
-            raise ValueError(f"{config.dataset}: {scene.name} is {height} x {width} pixels, smaller than patch={config.patch}")
-
-
-def _finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
-    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run, or files of none."""
-    kept = [path for path in (folder / "checkpoint.pt", folder / "weights.safetensors") if path.exists()]
-    if not (folder / "config.json").exists():
-        if kept:
-            raise FileExistsError(f"{kept[0]}: is there, but no config.json that tells of its training; choose another folder")
-        return False
-    if not kept:  # it ended before there was anything to keep
-        return False
-    if not resume:
-        raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
-    if what := unlike(folder, config):
-        raise FileExistsError(f"{folder}: holds a run {what}; choose another folder")
-    return (folder / "weights.safetensors").exists()
-
-
-def unlike(folder: Path, config: TrainConfig) -> str:
-    """What tells the run in `folder` from that of a configuration, in a few words; empty if nothing, or if there is none."""
-    path = folder / "config.json"
-    if not path.exists():
-        return ""
-    try:
-        told = dict(json.loads(path.read_text()))
-        began, files = told.pop("start_sha256", None), told.pop("files", None)
-        there = TrainConfig.from_json(told)
-        if began and config.start:  # the hash says which weights, wherever they lie
-            there = replace(there, start=config.start)
-    except (TypeError, ValueError):
-        return "with another configuration"
-    for one in fields(config):
-        if getattr(there, one.name) != getattr(config, one.name):
-            what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
-            return f"with another configuration ({what})"
-    if began and Path(config.start).exists() and file_hash(config.start) != began:
-        return f"that began from other weights than {config.start} has"
-    if files and any((now := _files(config)).values()) and (what := _changed(files, now)):  # or they are not on this machine any more
-        return f"on other scenes ({what})"
-    return ""
-
-
-def _files(config: TrainConfig) -> dict[str, dict[str, str]]:
-    """The `fingerprints` of the scenes of a training, by split."""
-    return {split: fingerprints(config.dataset, split) for split in ("train", "validation")}
-
-
-def _changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]]) -> str:
-    """The first scene in which the data of a run differ from those there are, and how; empty if none."""
-    for split in data:
-        for scene in dict.fromkeys([*before[split], *data[split]]):
-            if before[split].get(scene) != data[split].get(scene):
-                how = "is gone" if scene not in data[split] else "has changed" if scene in before[split] else "is new"
-                return f"{scene} of its {split} split {how}"
-    return ""
-
-
 def _fabric(config: TrainConfig) -> Fabric:
     """One device, or those that torchrun hands out."""
     from lightning_fabric import Fabric
@@ -663,7 +309,7 @@ def _step(fabric: Fabric, module, optimizer, batch: Sequence[torch.Tensor], conf
     rate = learning_rate(config, share)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    if np.random.default_rng((config.seed, _PASS, step)).random() < config.passes:
+    if np.random.default_rng((config.seed, PASS, step)).random() < config.passes:
         with torch.no_grad():
             noisy = cut(noisy, module(noisy, *_solve_arguments(config, step)[:2]).image, config.model.misfit)
     output = _as_output(module(noisy, *_solve_arguments(config, step)))
@@ -683,16 +329,11 @@ def _step(fabric: Fabric, module, optimizer, batch: Sequence[torch.Tensor], conf
     return row
 
 
-def learning_rate(config: TrainConfig, share: float) -> float:
-    """The learning rate after that share of the budget."""
-    return config.learning_rate * next((factor for start, factor in reversed(config.schedule) if share >= start), 1.0)
-
-
 def _solve_arguments(config: TrainConfig, step: int) -> tuple:
     """What DECSC takes beside the image: random shifts, a random depth of the solve, and a probe for the penalty."""
     if not isinstance(config.model, DECSCConfig):
         return ()
-    rng = np.random.default_rng((config.seed, _SHIFT, step))
+    rng = np.random.default_rng((config.seed, SHIFT, step))
     every = all_shifts(config.model.stride)
     shifts = [every[i] for i in sorted(rng.choice(len(every), config.model.train_shifts, replace=False))]
     low, high = config.evaluations
@@ -702,27 +343,3 @@ def _solve_arguments(config: TrainConfig, step: int) -> tuple:
 def _as_output(result: Output | torch.Tensor) -> Output:
     """The result of any network in the form of DECSC's."""
     return result if isinstance(result, Output) else Output(result, torch.zeros_like(result), None)
-
-
-def log_rows(path: Path) -> list[dict]:
-    """The complete lines of a training's log; none if there is no log."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:  # the line that an interruption cut
-            break
-    return rows
-
-
-class _Log:
-    """JSON lines; on resuming, lines after the checkpoint are dropped, for those steps are taken again."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        write_text(path, "".join(json.dumps(row) + "\n" for row in log_rows(path) if row["step"] <= step))
-        self.path = path
-
-    def write(self, row: dict) -> None:
-        """Append one object."""
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")

@@ -23,7 +23,7 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 from skimage.io import imsave
 
-from decsc_core.scenes import Scene, SceneError, files, read, write
+from decsc_core.scenes import Scene, SceneError, read, write
 
 UTM = "EPSG:32633"
 TRANSFORM = (30.0, 0.0, 400000.0, 0.0, -30.0, 5800000.0)

@@ -13,6 +13,7 @@ from decsc_core import weights
 from decsc_core.networks.catalog import method_of
 from decsc_core.scenes import Scene
 from decsc_core.study import ablation, campaign, choices, train as training
+from decsc_core.study.recipes import TrainConfig
 
 RUNS = """
 complete-0: &complete {method: decsc, preset: tiny, steps: 1, batch: 2, patch: 12, model: &network {depth: 1}}
@@ -28,7 +29,7 @@ GIVEN = dict(profile="quick", dataset="photos", case="gauss-95", seed=0, crop=16
 
 
 @pytest.fixture
-def runs(tmp_path) -> dict[str, training.TrainConfig]:
+def runs(tmp_path) -> dict[str, TrainConfig]:
     path = tmp_path / "runs.yaml"
     path.write_text(RUNS)
     return campaign.read(path, tmp_path)

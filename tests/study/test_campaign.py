@@ -19,8 +19,9 @@ import torch
 
 from decsc_core import weights
 from decsc_core.scenes import Scene
-from decsc_core.study import campaign, train as training
+from decsc_core.study import campaign, patches, run_folder, train
 from decsc_core.study.provenance import device
+from decsc_core.study.recipes import RECIPES
 
 RUNS = """
 first: {method: decsc, preset: tiny, patches: 4, batch: 2, patch: 12, validate_every: 1, model: {bands: 4, depth: 1}}
@@ -33,8 +34,8 @@ def scenes(monkeypatch) -> None:
     """A smooth cube in place of the catalogue's."""
     y, x, b = np.meshgrid(np.arange(20), np.arange(22), np.arange(4), indexing="ij")
     scene = Scene((0.5 + 0.3 * np.sin(y / 4 + b) * np.cos(x / 5)).astype(np.float32), "waves")
-    monkeypatch.setattr(training, "load", lambda dataset, split: [scene])
-    monkeypatch.setattr(training, "fingerprints", lambda dataset, split: {"waves": "as it was"})
+    monkeypatch.setattr(train, "load", lambda dataset, split: [scene])
+    monkeypatch.setattr(run_folder, "fingerprints", lambda dataset, split: {"waves": "as it was"})
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_runs_are_their_recipes_with_what_the_file_says(file, tmp_path):
     runs = campaign.read(file, tmp_path)
     first, second = runs["first"], runs["second"]
     assert list(runs) == ["first", "second"] and first.steps == 2 and first.model.bands == 4 and first.model.depth == 1
-    assert first.clip == training.RECIPES["decsc"]["tiny"]["clip"]
+    assert first.clip == RECIPES["decsc"]["tiny"]["clip"]
     assert second.model == first.model and second.start == str(tmp_path / "first" / "weights.safetensors")
 
 
@@ -62,14 +63,14 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     campaign.carry_out(campaign.read(file, whole), whole, progress=False)
     runs = campaign.read(file, broken)
-    patch_batch = training.patch_batch
+    patch_batch = patches.patch_batch
 
     def die(scenes, config, indices):
         if config.start and indices[0] >= 2:
             raise KeyboardInterrupt
         return patch_batch(scenes, config, indices)
 
-    monkeypatch.setattr(training, "patch_batch", die)
+    monkeypatch.setattr(patches, "patch_batch", die)
     with pytest.raises(KeyboardInterrupt):
         campaign.carry_out(runs, broken, progress=False)
     before = campaign.state(runs, broken).set_index("run")
@@ -77,7 +78,7 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
     assert before["patches"].to_dict() == {"first": 4, "second": 2}
     finished = (broken / "first" / "weights.safetensors").stat().st_mtime_ns
 
-    monkeypatch.setattr(training, "patch_batch", patch_batch)
+    monkeypatch.setattr(patches, "patch_batch", patch_batch)
     campaign.carry_out(runs, broken, progress=False)
     assert (broken / "first" / "weights.safetensors").stat().st_mtime_ns == finished
     for name in runs:
@@ -90,7 +91,7 @@ def test_an_interrupted_campaign_goes_on_and_repeats_nothing(file, tmp_path, mon
 def test_a_run_that_another_process_trains_is_not_set_aside(file, tmp_path, monkeypatch):
     folder = tmp_path / "runs"
     runs = campaign.read(file, folder)
-    patch_batch = training.patch_batch
+    patch_batch = patches.patch_batch
 
     def edit_meanwhile(*given):
         file.write_text(RUNS.replace("preset: tiny, patches", "preset: tiny, seed: 7, patches"))
@@ -98,7 +99,7 @@ def test_a_run_that_another_process_trains_is_not_set_aside(file, tmp_path, monk
             campaign.carry_out(campaign.read(file, folder), folder, progress=False)
         return patch_batch(*given)
 
-    monkeypatch.setattr(training, "patch_batch", edit_meanwhile)
+    monkeypatch.setattr(patches, "patch_batch", edit_meanwhile)
     campaign.carry_out({"first": runs["first"]}, folder, progress=False)
     assert [path.name for path in folder.iterdir()] == ["first"]
     assert weights.load(folder / "first" / "weights.safetensors").story["training"]["seed"] == 0
@@ -108,7 +109,7 @@ def test_a_run_on_other_scenes_is_trained_anew(file, tmp_path, capsys, monkeypat
     folder = tmp_path / "runs"
     runs = {"first": campaign.read(file, folder)["first"]}
     campaign.carry_out(runs, folder, progress=False)
-    monkeypatch.setattr(training, "fingerprints", lambda dataset, split: {"waves": "as it is"})
+    monkeypatch.setattr(run_folder, "fingerprints", lambda dataset, split: {"waves": "as it is"})
     campaign.carry_out(runs, folder, progress=False)
     assert capsys.readouterr().err == (
         f"{folder / 'first'}: holds a run on other scenes (waves of its train split has changed); set aside as first.old-1\n"

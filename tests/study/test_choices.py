@@ -14,7 +14,7 @@ from decsc_core.networks.catalog import build
 from decsc_core.study import choices
 from decsc_core.study.convergence import trace
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
-from decsc_core.study.train import training
+from decsc_core.study.recipes import training
 
 FIRST = training("decsc", "tiny", steps=60)
 RUNS = {

@@ -16,7 +16,8 @@ from decsc_core import deq
 from decsc_core.model import DECSC, preset
 from decsc_core.model.decsc import Layer, band_weights
 from decsc_core.scenes import Scene
-from decsc_core.study import paper_code, train
+from decsc_core.study import paper_code, patches, train
+from decsc_core.study.recipes import training
 from decsc_core.study.paper_code import EQUATIONS, NOTATION, objective, resolve, source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,7 +207,7 @@ def test_the_training_loss_is_equation_25(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "load", lambda dataset, split: [scene])
     seen = {"clean": [], "estimate": []}
 
-    def spy_batch(*arguments, original=train.patch_batch):
+    def spy_batch(*arguments, original=patches.patch_batch):
         clean, noisy = original(*arguments)
         seen["clean"].append(clean)
         return clean, noisy
@@ -217,9 +218,9 @@ def test_the_training_loss_is_equation_25(tmp_path, monkeypatch):
             seen["estimate"].append(output.image.detach())
         return output
 
-    monkeypatch.setattr(train, "patch_batch", spy_batch)
+    monkeypatch.setattr(patches, "patch_batch", spy_batch)
     monkeypatch.setattr(DECSC, "forward", spy_forward)
-    config = train.training("decsc", "tiny", dataset="photos", steps=2, batch=3, patch=16)
+    config = training("decsc", "tiny", dataset="photos", steps=2, batch=3, patch=16)
     train.train(config, tmp_path / "run", progress=False)
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(rows) == len(seen["clean"]) == len(seen["estimate"]) == 2

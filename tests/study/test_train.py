@@ -22,8 +22,10 @@ from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import build, configure
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
-from decsc_core.study import train as module
-from decsc_core.study.train import TrainConfig, halved, patch_batch, train, training, validate, validation_set
+from decsc_core.study import patches, run_folder, train as module
+from decsc_core.study.patches import patch_batch, validation_set
+from decsc_core.study.recipes import TrainConfig, halved, training
+from decsc_core.study.train import train, validate
 
 BANDS = 4
 
@@ -45,7 +47,7 @@ SCENES = {
 def in_place_of_the_catalogues(monkeypatch, scenes: dict[str, list[Scene]]) -> None:
     """Synthetic scenes, and what tells their files."""
     monkeypatch.setattr(module, "load", lambda dataset, split: scenes[split])
-    monkeypatch.setattr(module, "fingerprints", lambda dataset, split: {scene.name: scene.sha256()[:8] for scene in scenes[split]})
+    monkeypatch.setattr(run_folder, "fingerprints", lambda dataset, split: {scene.name: scene.sha256()[:8] for scene in scenes[split]})
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def interrupt_at(monkeypatch, step: int, batch: int = 2):
             raise KeyboardInterrupt
         return patch_batch(scenes, config, indices)
 
-    monkeypatch.setattr(module, "patch_batch", patch_batch_or_die)
+    monkeypatch.setattr(patches, "patch_batch", patch_batch_or_die)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,7 @@ def test_loss_falls_on_one_patch(tmp_path, monkeypatch):
     def one_patch(scenes: list[Scene], config: TrainConfig, indices) -> tuple[Tensor, Tensor]:
         return patch_batch(scenes, config, [0] * len(indices))
 
-    monkeypatch.setattr(module, "patch_batch", one_patch)
+    monkeypatch.setattr(patches, "patch_batch", one_patch)
     made = config(steps=40, learning_rate=1e-2, validate_every=40, evaluations=(4, 4), schedule=halved(1))
     train(made, tmp_path / "run", progress=False)
     losses = [row["loss"] for row in rows(tmp_path / "run")]
@@ -365,7 +367,7 @@ def test_steps_after_the_checkpoint_are_taken_again(finished, tmp_path, monkeypa
         return patch_batch(scenes, config, indices)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "patch_batch", patch_batch_or_die)
+        patched.setattr(patches, "patch_batch", patch_batch_or_die)
         with pytest.raises(KeyboardInterrupt):
             train(config(), folder, progress=False)
     saved.replace(folder / "checkpoint.pt")
@@ -752,7 +754,7 @@ def test_a_folder_takes_one_training_at_a_time(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(module, "patch_batch", another)
+        patched.setattr(patches, "patch_batch", another)
         train(config(), tmp_path / "run", progress=False)
     train(config(), tmp_path / "run", resume=True, progress=False)
 

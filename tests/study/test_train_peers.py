@@ -14,8 +14,9 @@ from decsc_core import weights
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.networks.catalog import LEARNED, SIZES, build, configure, method_of, sizes
 from decsc_core.scenes import Scene
-from decsc_core.study import train as module
-from decsc_core.study.train import OPTIMIZERS, RECIPES, train, training
+from decsc_core.study import patches, train as module
+from decsc_core.study.recipes import OPTIMIZERS, RECIPES, learning_rate, training
+from decsc_core.study.train import train
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_training_lowers_the_error_and_its_weights_denoise(method, scenes, tmp_p
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 30 and np.isfinite([line["loss"] for line in lines]).all()
     loaded = weights.load(path)
-    clean, noisy = module.patch_batch(scenes["train"], config, range(60))
+    clean, noisy = patches.patch_batch(scenes["train"], config, range(60))
 
     def error(network: torch.nn.Module) -> float:
         with torch.no_grad():
@@ -63,9 +64,9 @@ def test_every_size_has_a_recipe(method):
 def test_the_peers_recipes_are_those_of_their_releases():
     sst = training("sst", steps=10)
     assert (sst.optimizer, sst.weight_decay, sst.batch, sst.learning_rate) == ("adamw", 1e-4, 8, 1e-4)
-    assert module.learning_rate(sst, 0.59) == 1e-4 and module.learning_rate(sst, 0.61) == pytest.approx(1e-5)
+    assert learning_rate(sst, 0.59) == 1e-4 and learning_rate(sst, 0.61) == pytest.approx(1e-5)
     t3sc = training("t3sc", steps=10)
-    assert [module.learning_rate(t3sc, share) / 3e-4 for share in (0, 0.5, 0.75)] == pytest.approx([1, 0.5, 0.25])
+    assert [learning_rate(t3sc, share) / 3e-4 for share in (0, 0.5, 0.75)] == pytest.approx([1, 0.5, 0.25])
     assert training("hsdt", steps=10).batch == 16 and training("sert", "small", steps=10).batch == 4
 
 
@@ -83,14 +84,14 @@ def test_only_decsc_has_a_fixed_point_to_penalise():
 def test_hsdt_draws_its_queries_by_the_step_so_that_a_resumed_run_is_the_same(scenes, tmp_path, monkeypatch):
     config = training("hsdt", "tiny", steps=6, batch=1, patch=16, case="gauss-55", validate_every=6, checkpoint_seconds=0.0)
     whole = weights.load(train(config, tmp_path / "whole", progress=False)).model.state_dict()
-    draw = module.patch_batch
+    draw = patches.patch_batch
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         def die(scenes, config, indices):
             if indices[0] == 3:
                 raise KeyboardInterrupt
             return draw(scenes, config, indices)
 
-        patched.setattr(module, "patch_batch", die)
+        patched.setattr(patches, "patch_batch", die)
         train(config, tmp_path / "run", progress=False)
     again = weights.load(train(config, tmp_path / "run", resume=True, progress=False)).model.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
@@ -102,7 +103,8 @@ def test_hsdt_is_trained_by_two_processes(tmp_path):
     program = tmp_path / "two.py"
     program.write_text(
         "import itertools, os, time\n"
-        "from decsc_core.study.train import train, training\n"
+        "from decsc_core.study.recipes import training\n"
+        "from decsc_core.study.train import train\n"
         "ticks = itertools.count(step=1 + int(os.environ['RANK']))\n"
         "time.process_time = lambda: next(ticks)\n"
         "config = training('hsdt', 'tiny', steps=4, batch=2, patch=16, dataset='photos', case='gauss-55', validate_every=4, checkpoint_seconds=1e9)\n"

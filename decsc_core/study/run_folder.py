@@ -1,0 +1,110 @@
+"""The folder of a training: whose run it holds, who trains there, and its log.
+
+It holds `config.json` (with the fingerprints of the scene files), `log.jsonl`, `checkpoint.pt` and at the end `weights.safetensors`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+
+from pooch import file_hash
+
+from decsc_core.atomic import write_text
+from decsc_core.scenes import fingerprints
+from decsc_core.study.recipes import TrainConfig
+
+
+def claim(folder: Path, after: ExitStack) -> None:
+    """Keep other trainings out of a folder, or raise FileExistsError if one is there; a process that is killed lets go of it."""
+    held = os.open(folder, os.O_RDONLY)
+    after.callback(os.close, held)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileExistsError(f"{folder}: another training is running there; wait for it, or choose another folder") from None
+    except OSError:
+        pass  # the file system has no such locks
+
+
+def is_finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
+    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run, or files of none."""
+    kept = [path for path in (folder / "checkpoint.pt", folder / "weights.safetensors") if path.exists()]
+    if not (folder / "config.json").exists():
+        if kept:
+            raise FileExistsError(f"{kept[0]}: is there, but no config.json that tells of its training; choose another folder")
+        return False
+    if not kept:  # it ended before there was anything to keep
+        return False
+    if not resume:
+        raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
+    if what := unlike(folder, config):
+        raise FileExistsError(f"{folder}: holds a run {what}; choose another folder")
+    return (folder / "weights.safetensors").exists()
+
+
+def unlike(folder: Path, config: TrainConfig) -> str:
+    """What tells the run in `folder` from that of a configuration, in a few words; empty if nothing, or if there is none."""
+    path = folder / "config.json"
+    if not path.exists():
+        return ""
+    try:
+        told = dict(json.loads(path.read_text()))
+        began, files = told.pop("start_sha256", None), told.pop("files", None)
+        there = TrainConfig.from_json(told)
+        if began and config.start:  # the hash says which weights, wherever they lie
+            there = replace(there, start=config.start)
+    except (TypeError, ValueError):
+        return "with another configuration"
+    for one in fields(config):
+        if getattr(there, one.name) != getattr(config, one.name):
+            what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
+            return f"with another configuration ({what})"
+    if began and Path(config.start).exists() and file_hash(config.start) != began:
+        return f"that began from other weights than {config.start} has"
+    if files and any((now := scene_fingerprints(config)).values()) and (what := changed(files, now)):  # or they are not on this machine any more
+        return f"on other scenes ({what})"
+    return ""
+
+
+def scene_fingerprints(config: TrainConfig) -> dict[str, dict[str, str]]:
+    """The `fingerprints` of the scenes of a training, by split."""
+    return {split: fingerprints(config.dataset, split) for split in ("train", "validation")}
+
+
+def changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]]) -> str:
+    """The first scene in which the data of a run differ from those there are, and how; empty if none."""
+    for split in data:
+        for scene in dict.fromkeys([*before[split], *data[split]]):
+            if before[split].get(scene) != data[split].get(scene):
+                how = "is gone" if scene not in data[split] else "has changed" if scene in before[split] else "is new"
+                return f"{scene} of its {split} split {how}"
+    return ""
+
+
+def log_rows(path: Path) -> list[dict]:
+    """The complete lines of a training's log; none if there is no log."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:  # the line that an interruption cut
+            break
+    return rows
+
+
+class Log:
+    """JSON lines; on resuming, lines after the checkpoint are dropped, for those steps are taken again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        write_text(path, "".join(json.dumps(row) + "\n" for row in log_rows(path) if row["step"] <= step))
+        self.path = path
+
+    def write(self, row: dict) -> None:
+        """Append one object."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
