@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
@@ -52,6 +53,13 @@ def check_numbers(config: Any, **least: float) -> None:
     for name, smallest in least.items():
         if (value := getattr(config, name)) is not None and not value >= smallest:
             raise ValueError(f"{name}={value} must be at least {smallest}")
+
+
+def check_not_empty(**given: Sized) -> None:
+    """Raise ValueError for the first of these that holds nothing."""
+    for name, values in given.items():
+        if not len(values):
+            raise ValueError(f"{name} is empty; give at least one")
 
 
 def check_tuples(config: Any, *names: str) -> None:

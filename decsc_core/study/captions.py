@@ -44,8 +44,10 @@ def describe_place(dataset: str) -> str:
 
 
 def describe_noise(case: str | Sequence[str]) -> str:
-    """The noise that a training names, one case or several."""
+    """The noise that a training or a parameter names, one case or several; ValueError if there is no such case."""
     cases = [case] if isinstance(case, str) else case
+    if unknown := [one for one in cases if one not in CASES]:
+        raise ValueError(f"there is no noise case {unknown[0]!r}; there are {', '.join(CASES)}")
     return "all five noise cases" if set(cases) == set(EVERY_CASE) else " or ".join(CASES[one] for one in cases)
 
 

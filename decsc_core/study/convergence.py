@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
 from decsc_core import deq, metrics
+from decsc_core.checks import check_not_empty
 from decsc_core.denoisers.tiling import reflect_bands
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
@@ -183,6 +184,7 @@ def study(
         end and `best_psnr` on the way, `best_at` after how many evaluations; `radius`, the largest spectral radius of the
         copies, at the point with the smallest residual that any solver found.
     """
+    check_not_empty(scenes=scenes)
     curves, rows = [], []
     for scene in scenes:
         clean, noisy = scene.cube, noisy_cube(scene, case, seed)
@@ -245,12 +247,13 @@ def deeper(
         smallest that these k evaluations found, of the worst copy; `converged`, how many of the `copies` got to
         `TOLERANCE` within k.
     """
+    check_not_empty(scenes=scenes)
     cap, shifts = model.config.solver.max_iter, min(model.config.shifts, MOST_COPIES)
     curves, rows = [], []
     for scene in scenes:
         curve, solution = trace(
             model, scene.cube, noisy_cube(scene, case, seed), model.config.solver.method,
-            shifts=shifts, evaluations=max(*depths, cap),
+            shifts=shifts, evaluations=max([*depths, cap]),
         )
         curves.append(curve.assign(scene=scene.name))
         smallest = np.minimum.accumulate(solution.residuals.cpu().numpy(), axis=0)

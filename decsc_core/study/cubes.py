@@ -10,7 +10,9 @@ from decsc_core.noise import Degradation
 
 
 def centre(cube: np.ndarray, side: int) -> np.ndarray:
-    """The centre of a cube (H, W, B), at most `side` pixels a side."""
+    """The centre of a cube (H, W, B), at most `side` pixels a side; ValueError if that is none."""
+    if side < 1:
+        raise ValueError(f"the centre of a scene, {side} pixels a side, is empty; take at least 1")
     top, left = (max(length - side, 0) // 2 for length in cube.shape[:2])
     return cube[top : top + side, left : left + side]
 

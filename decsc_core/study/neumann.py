@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from decsc_core import deq
+from decsc_core.checks import check_not_empty
 from decsc_core.model import DECSC
 from decsc_core.model.decsc import Layer
 from decsc_core.scenes import Scene
@@ -117,6 +118,7 @@ def study(
         one's norm; `held_mb`, what the graph holds for the backward pass, in single precision and without the
         parameters; `residual` of the fixed point; `note`, why the exact gradient is not exact, if it is not.
     """
+    check_not_empty(scenes=scenes, lengths=lengths)
     rows = []
     for scene in scenes:
         clean, noisy = centre(scene.cube, side), centre(noisy_cube(scene, case, seed), side)

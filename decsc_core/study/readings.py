@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from decsc_core.checks import check_not_empty
 from decsc_core.study import paper
 from decsc_core.study.captions import describe_rows, provenance
 from decsc_core.study.evaluate import NOISY
@@ -42,6 +43,7 @@ def score(
     traced : dict
         Their provenance.
     """
+    check_not_empty(seeds=seeds)
     parts, methods = [], list(dict.fromkeys([NOISY, *methods]))
     with TemporaryDirectory() as folder, redirect_stdout(None):
         for seed in seeds:

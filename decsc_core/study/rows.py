@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from decsc_core.checks import check_not_empty
 from decsc_core.metrics import row_mean
 from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import evaluated_scene, figure_estimate, score_rows, sidecar
@@ -24,7 +25,13 @@ def gather(
     ----------
     weights : mapping, optional
         The weights file of a method; one that is not named uses those that come with the package.
+
+    Raises
+    ------
+    ValueError
+        If there are no cases or no methods, or as `score_rows` does.
     """
+    check_not_empty(cases=cases, methods=methods)
     seen = {}
     parts = [
         score_rows(
@@ -35,6 +42,13 @@ def gather(
         for method in methods
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def of_case(rows: pd.DataFrame, case: str) -> pd.DataFrame:
+    """The rows of one noise case; ValueError if there are none."""
+    if case not in (there := list(rows["case"].unique())):
+        raise ValueError(f"case={case!r} is none of the noise cases that were scored; choose one of {', '.join(there)}")
+    return rows[rows["case"] == case]
 
 
 def estimates(rows: pd.DataFrame, folder: Path | str) -> tuple[Scene, dict[str, np.ndarray], dict[str, str]]:

@@ -22,6 +22,11 @@ def test_every_case_has_a_name_in_print():
     assert set(captions.CASES) == {*CASES, evaluate.AS_IS}
 
 
+def test_a_noise_case_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="^there is no noise case 'gauss-99'; there are gauss-15, .*as-is$"):
+        captions.describe_noise("gauss-99")
+
+
 def test_stand_ins_are_named():
     assert "standing in for ICVL" in captions.describe_data("photos")
     assert captions.describe_data("icvl") == "Data: ICVL."

@@ -246,6 +246,18 @@ def test_the_figure_of_depths_is_zero_at_the_cap(scene):
     assert converged.get_lines()[0].get_xdata()[-1] == 13, "a residual takes one evaluation more than its point"
 
 
+def test_no_scenes_are_refused(contraction):
+    for study in (lambda: convergence.study(contraction, [], "corr", 0, shifts=1, evaluations=5), lambda: convergence.deeper(contraction, [], "corr", 0, [5])):
+        with pytest.raises(ValueError, match="^scenes is empty; give at least one$"):
+            study()
+
+
+def test_deeper_without_further_depths_ends_at_the_cap(scene):
+    model = deep(0.3)
+    _, table = convergence.deeper(model, [scene], "gauss-95", 2, [])
+    assert table["evaluations"].to_list() == [model.config.solver.max_iter]
+
+
 def test_other_band_numbers_are_refused(contraction):
     cube = np.zeros((16, 16, 7), np.float32)
     with pytest.raises(ValueError, match="7 bands, the network 5"):

@@ -14,6 +14,12 @@ def test_centre_is_the_middle_and_never_larger_than_the_cube():
     np.testing.assert_array_equal(centre(cube, 9), cube)
 
 
+@pytest.mark.parametrize("side", [0, -3])
+def test_a_centre_of_no_pixels_is_refused(side):
+    with pytest.raises(ValueError, match=f"^the centre of a scene, {side} pixels a side, is empty; take at least 1$"):
+        centre(np.zeros((7, 4, 2)), side)
+
+
 def test_a_nearly_empty_band_gives_way_to_the_nearest_that_is_not():
     cube = np.zeros((20, 20, 6))
     cube[10:, :, [0, 4]] = 0.2

@@ -105,6 +105,13 @@ def test_a_fixed_point_that_is_not_found_is_told(scene, monkeypatch):
     assert table["note"].str.contains("did not converge").all()
 
 
+@pytest.mark.parametrize("empty", ["scenes", "lengths"])
+def test_nothing_to_compare_is_refused(model, scene, empty):
+    scenes, lengths = ([] if empty == "scenes" else [scene]), ([] if empty == "lengths" else [1])
+    with pytest.raises(ValueError, match=f"^{empty} is empty; give at least one$"):
+        neumann.study(model, scenes, "gauss-55", 3, side=16, shifts=1, lengths=lengths)
+
+
 def test_other_band_numbers_are_refused(model):
     cube = np.zeros((16, 16, 7), np.float32)
     with pytest.raises(ValueError, match="7 bands, the network 5"):

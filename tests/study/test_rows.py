@@ -8,7 +8,7 @@ import pytest
 
 from decsc_core.scenes import Scene
 from decsc_core.study import evaluate, paper
-from decsc_core.study.rows import estimates, gather, row_mean_distances, row_means
+from decsc_core.study.rows import estimates, gather, of_case, row_mean_distances, row_means
 
 
 @pytest.fixture
@@ -27,6 +27,19 @@ def test_rows_come_case_by_case_and_method_by_method(rows):
     order = list(rows[["case", "method"]].drop_duplicates().itertuples(index=False, name=None))
     assert order == [("corr", "noisy"), ("corr", "tv"), ("gauss-95", "noisy"), ("gauss-95", "tv")]
     assert list(rows["scene"]) == ["north", "south"] * 4
+
+
+def test_rows_of_one_case_are_those_that_were_scored(rows):
+    assert set(of_case(rows, "corr")["case"]) == {"corr"} and len(of_case(rows, "corr")) == 4
+    with pytest.raises(ValueError, match="^case='mixture' is none of the noise cases that were scored; choose one of corr, gauss-95$"):
+        of_case(rows, "mixture")
+
+
+@pytest.mark.parametrize("empty", ["cases", "methods"])
+def test_no_rows_can_be_asked_for_without_cases_or_methods(tmp_path, empty):
+    asked = {"cases": ["corr"], "methods": ["noisy"]} | {empty: []}
+    with pytest.raises(ValueError, match=f"^{empty} is empty; give at least one$"):
+        gather("quick", "photos", **asked, seed=0, folder=tmp_path)
 
 
 def test_each_scene_is_read_once_where_all_rows_are_there(rows, tmp_path, monkeypatch):
