@@ -702,7 +702,7 @@ rule comparison:
         DRAWING,
         NETWORK,
         PEERS,
-        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/given_back.py", "study/rows.py"),
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/last_steps.py", "study/rows.py"),
         notebook="notebooks/14_comparison.ipynb",
     output:
         published("14_comparison"),

@@ -1,4 +1,4 @@
-"""study.given_back: the misfit's mean and the shrinkage of spectra after any network."""
+"""study.last_steps: the misfit's mean and the shrinkage of spectra after any network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from decsc_core.denoisers.subspace import shrink
 from decsc_core.model.decsc import noise_levels
 from decsc_core.model.misfit import posterior_mean
 from decsc_core.networks.catalog import build, configure
-from decsc_core.study import given_back
+from decsc_core.study import last_steps
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 
 E = 0.02
@@ -39,7 +39,7 @@ def scenes() -> list:
 
 
 def test_the_mean_is_added_to_each_network_alone_and_the_sum_shrunk(networks, scenes):
-    scored = given_back.scores(networks, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["network", "misfit"])
+    scored = last_steps.scores(networks, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["network", "misfit"])
     assert list(scored.index) == [("decsc", 0), ("decsc", E), ("qrnn3d", 0), ("qrnn3d", E)] and list(scored.columns) == ["gauss-15", "mixture"]
     for name, file in networks.items():
         loaded = files.load(file)
@@ -64,7 +64,7 @@ def test_gains_are_of_the_misfit_that_is_best_in_the_mean():
         "network": ["one"] * 3 + ["other"] * 3, "misfit": [0, 0.01, 0.02] * 2,
         "gauss-15": [30.0, 33, 34, 36, 35, 33], "mixture": [20.0, 21, 19, 25, 24, 23],
     })
-    gained = given_back.gains(scored)
+    gained = last_steps.gains(scored)
     assert gained.to_dict("records") == [
         {"network": "one", "misfit": 0.01, "gauss-15": 33.0, "mixture": 21.0, "gain": 2.0, "least": 1.0, "most": 3.0},
         {"network": "other", "misfit": 0.0, "gauss-15": 36.0, "mixture": 25.0, "gain": 0.0, "least": 0.0, "most": 0.0},
