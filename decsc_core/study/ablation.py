@@ -75,8 +75,10 @@ def scores(
     Raises
     ------
     ValueError
-        If a weights file does not tell of the training that its run describes.
+        If a weights file is given for a run that there is not, or does not tell of the training that its run describes.
     """
+    if unknown := [name for name in trained if name not in runs]:
+        raise ValueError(f"trained: there is no run {unknown[0]!r}; there are {', '.join(runs)}")
     parts, seen = [], {}
     for name in names:
         path = trained.get(name) or train(runs[name], Path(folder) / name, resume=True)

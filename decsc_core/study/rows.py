@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from decsc_core.checks import check_not_empty
+from decsc_core.denoisers.registry import METHODS
 from decsc_core.metrics import row_mean
 from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import evaluated_scene, figure_estimate, score_rows, sidecar
@@ -29,9 +30,11 @@ def gather(
     Raises
     ------
     ValueError
-        If there are no cases or no methods, or as `score_rows` does.
+        If there are no cases or no methods, weights are given for a method that there is not, or as `score_rows` does.
     """
     check_not_empty(cases=cases, methods=methods)
+    if unknown := [name for name in weights or {} if name not in METHODS]:
+        raise ValueError(f"weights: there is no method {unknown[0]!r}; there are {', '.join(METHODS)}")
     seen = {}
     parts = [
         score_rows(

@@ -93,6 +93,12 @@ def test_a_caption_tells_every_device_that_trained(runs, trained_on, told):
     assert told in ablation.describe(runs["complete-0"], traced)
 
 
+def test_weights_of_a_run_that_there_is_not_are_refused_before_anything_is_trained(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "train", None)
+    with pytest.raises(ValueError, match="^trained: there is no run 'complete'; there are complete-0, complete-1, "):
+        ablation.scores(runs, ["complete-0"], {"complete": "mine.safetensors"}, tmp_path, **GIVEN)
+
+
 @pytest.mark.slow
 def test_runs_without_weights_are_trained_and_scored_once(runs, waves, tmp_path, monkeypatch):
     found = ablation.scores(runs, ["complete-0", "no-swin-1"], {}, tmp_path, **GIVEN)

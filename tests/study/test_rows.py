@@ -42,6 +42,11 @@ def test_no_rows_can_be_asked_for_without_cases_or_methods(tmp_path, empty):
         gather("quick", "photos", **asked, seed=0, folder=tmp_path)
 
 
+def test_weights_of_a_method_that_there_is_not_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="^weights: there is no method 'decs'; there are decsc, "):
+        gather("quick", "photos", ["corr"], ["noisy"], seed=0, folder=tmp_path, weights={"decs": "mine.safetensors"})
+
+
 def test_each_scene_is_read_once_where_all_rows_are_there(rows, tmp_path, monkeypatch):
     read, load = [], evaluate.load_scene
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: read.append(name) or load(dataset, name))
