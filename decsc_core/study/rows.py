@@ -33,13 +33,13 @@ def gather(
         If there are no cases or no methods, weights are given for a method that there is not, or as `score_rows` does.
     """
     check_not_empty(cases=cases, methods=methods)
-    if unknown := [name for name in weights or {} if name not in METHODS]:
+    weights, seen = weights or {}, {}
+    if unknown := [name for name in weights if name not in METHODS]:
         raise ValueError(f"weights: there is no method {unknown[0]!r}; there are {', '.join(METHODS)}")
-    seen = {}
     parts = [
         score_rows(
             profile, dataset, case, method, seed=seed, folder=folder, crop=crop, scenes=scenes,
-            weights=(weights or {}).get(method), seen=seen,
+            weights=weights.get(method), seen=seen,
         )
         for case in cases
         for method in methods

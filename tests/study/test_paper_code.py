@@ -17,8 +17,8 @@ from decsc_core.model import DECSC, preset
 from decsc_core.model.decsc import Layer, band_weights
 from decsc_core.scenes import Scene
 from decsc_core.study import paper_code, patches, train
-from decsc_core.study.recipes import training
 from decsc_core.study.paper_code import EQUATIONS, NOTATION, objective, resolve, source
+from decsc_core.study.recipes import training
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ("classical", "learned")

@@ -42,6 +42,11 @@ def test_the_scores_are_of_the_cubes_of_the_evaluation(scored):
     assert own["psnr"].item() == pytest.approx(metrics.mpsnr(scene.cube, noisy))
 
 
+def test_no_seeds_are_refused():
+    with pytest.raises(ValueError, match="^seeds is empty; give at least one$"):
+        readings.score("quick", "photos", ["tv"], seeds=[], crop=16)
+
+
 def made_up() -> pd.DataFrame:
     """Rows of one method: independent is better by 1 dB with one seed, by 3 with another, in the mean of two scenes."""
     rows = [
