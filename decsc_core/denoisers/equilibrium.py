@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from decsc_core.denoisers.base import Denoiser, Estimate, Record
 from decsc_core.denoisers.device import pick_device, spare_memory, without_autocast
-from decsc_core.denoisers.subspace import shrink
 from decsc_core.denoisers.tiling import OVERLAP, pieces, reflect_bands
+from decsc_core.denoisers.wiener import wiener
 from decsc_core.deq import Solution
 from decsc_core.model import DECSC, misfit
 from decsc_core.model.brightness import gain
@@ -37,7 +37,7 @@ class Equilibrium(Denoiser):
     each tile, window and shift on its own. Where what an estimate leaves over shows impulses, stripes or dead columns, they are
     cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare
     images of strong fine texture. Dark tiles and windows are made brighter before they are denoised, and darker again after
-    (`brightness.gain`), and so are dark bands. Of the whole estimate at last what is error by its spectra goes (`subspace.shrink`).
+    (`brightness.gain`), and so are dark bands. By the whole estimate at last the noisy image is filtered (`wiener`).
     An image of a single pixel, which tells nothing of its noise, comes back as it is. All these are so with a network with a `misfit`
     only, as those of the package are.
 
@@ -81,22 +81,26 @@ class Equilibrium(Denoiser):
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
         jobs = self.tiles(noisy.shape)
-        total, spread, weight = np.zeros_like(noisy), np.zeros_like(noisy), np.zeros_like(noisy)
+        total, spread, kept, weight = (np.zeros_like(noisy) for _ in range(4))
         records = []
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
             for where, blend in jobs:
                 image = torch.from_numpy(rearrange(noisy[where], "h w b -> 1 b h w")).to(self.device)
-                estimate, deviation, passes = self._passes(model, image, bar)
+                estimate, deviation, trusted, passes = self._passes(model, image, bar)
                 total[where] += blend * estimate
                 spread[where] += blend * deviation
+                kept[where] += blend * trusted
                 weight[where] += blend
                 records += [record for record in passes if record]
-        cube = shrink(total / weight, noisy) if self.weights.model.config.misfit else total / weight
+        cube = total / weight
+        if self.weights.model.config.misfit:
+            cube = wiener(cube, noisy, kept / weight, self.device)
         return Estimate(cube, records or None, spread / weight if self.spread else None)
 
-    def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, list[Record | None]]:
-        """Denoise one piece (1, B, H, W), again while gross errors show: estimate, deviation over shifts (H, W, B), and records.
+    def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Record | None]]:
+        """Denoise one piece (1, B, H, W), again while gross errors show.
 
+        Returns the estimate, its deviation over shifts and the piece with the estimate in place of gross errors, each (H, W, B), and records.
         B is the network's number of bands, or the image's, if it has fewer. A network without a `misfit` takes all noise for Gaussian
         and all images for bright, as the paper does. A pass that finds no fixed point where the one before did is not counted.
         """
@@ -108,15 +112,16 @@ class Equilibrium(Denoiser):
                 break
             records.append(record)
             estimate, deviation = model.with_misfit(mean, image * factor) / factor, spread / factor
-            if not e or len(records) == PASSES:
+            if not e:
                 break
             image = cut(noisy, estimate, e / factor)
-            if torch.equal(image, noisy):
+            if len(records) == PASSES or torch.equal(image, noisy):
                 break
             factor = gain(estimate, misfit.deviation(image - estimate)[1])
             bar.total += len(self.shifts)
-        estimate, deviation = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (estimate, deviation))
-        return estimate, deviation, records
+        trusted = torch.where(image == noisy, noisy, estimate)
+        estimate, deviation, trusted = (rearrange(t[0].cpu().numpy(), "b h w -> h w b") for t in (estimate, deviation, trusted))
+        return estimate, deviation, trusted, records
 
     def _solve(self, model: DECSC, image: Tensor, bar: tqdm) -> tuple[Tensor, Tensor, Record | None]:
         """Solve one piece (1, B, H, W), a few shifts at a time: mean of the parts and deviation over shifts, and the record."""

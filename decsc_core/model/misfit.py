@@ -8,13 +8,12 @@ image the low frequencies, and what bands have in common (`factors`), are misfit
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.fft
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from decsc_core.model import factors
+from decsc_core.transforms import cosines
 
 KNEE, SLOPE = 0.2, 1.5
 """Frequency [cycles per pixel] at which a cosine coefficient of R has the variance e^2, and how fast that falls with frequency."""
@@ -49,7 +48,7 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     level, own = deviation(rest)
     sigma = torch.minimum(sigma[..., None, None], own)
     most = limits(rest - level, sigma, e)
-    down, across = (_cosines(side).to(rest) for side in (height, width))
+    down, across = (cosines(side).to(rest) for side in (height, width))
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
     within, own, _ = _cut(rest - smooth, sigma, e)
@@ -125,8 +124,3 @@ def _share(height: int, width: int, e: float, sigma: Tensor) -> Tensor:
     frequency[0, 0] = torch.inf
     variance = e**2 * (KNEE / frequency) ** SLOPE
     return variance / (variance + sigma**2 + torch.finfo(sigma.dtype).tiny)
-
-
-def _cosines(side: int) -> Tensor:
-    """The orthonormal cosine transform of type II as a matrix, (frequency, pixel)."""
-    return torch.from_numpy(scipy.fft.dct(np.eye(side), axis=0, norm="ortho"))

@@ -37,7 +37,7 @@ def cube() -> np.ndarray:
 @pytest.fixture
 def unshrunk(monkeypatch) -> None:
     """The denoiser without its last step."""
-    monkeypatch.setattr("decsc_core.denoisers.equilibrium.shrink", lambda estimate, noisy: estimate)
+    monkeypatch.setattr("decsc_core.denoisers.equilibrium.wiener", lambda estimate, *_: estimate)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 7), (5, 40, 7), (33, 26, 1), (33, 26, 5), (20, 21, 13), (9, 9, 46)])

@@ -274,13 +274,13 @@ def test_fewer_bands_are_reflected_and_their_images_are_those_of_the_denoiser(co
     denoise = Equilibrium(files.Weights("decsc", model, {}, "0" * 64, Path("four.safetensors")), shifts=SHIFTS)
     monkeypatch.setattr("decsc_core.denoisers.equilibrium.PASSES", 1)
     monkeypatch.setattr("decsc_core.denoisers.equilibrium.gain", lambda image, noise: image.new_ones(1))
-    monkeypatch.setattr("decsc_core.denoisers.equilibrium.shrink", lambda estimate, noisy: estimate)
+    monkeypatch.setattr("decsc_core.denoisers.equilibrium.wiener", lambda estimate, *_: estimate)
     np.testing.assert_allclose(problem.image(z), denoise(noisy).cube, atol=1e-5)
     assert all(part.shape == noisy.shape for part in (*problem.parts(z), problem.contribution(z, "K", 0)))
 
 
 def test_the_study_takes_scenes_of_fewer_bands(contraction, scene, monkeypatch):
-    monkeypatch.setattr("decsc_core.denoisers.equilibrium.shrink", lambda estimate, noisy: estimate)
+    monkeypatch.setattr("decsc_core.denoisers.equilibrium.wiener", lambda estimate, *_: estimate)
     few = Scene(scene.cube[..., :3], "few")
     _, table = convergence.study(contraction, [few], "gauss-55", 3, shifts=SHIFTS, evaluations=12)
     noisy = noisy_cube(few, "gauss-55", 3)

@@ -1,4 +1,4 @@
-"""study.last_steps: the misfit's mean and the shrinkage of spectra after any network."""
+"""study.last_steps: the misfit's mean and the Wiener filter after any network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from decsc_core import metrics
 from decsc_core import weights as files
 from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.learned import Learned
-from decsc_core.denoisers.subspace import shrink
+from decsc_core.denoisers.wiener import wiener
 from decsc_core.model.decsc import noise_levels
+from decsc_core.model.gross import cut
 from decsc_core.model.misfit import posterior_mean
 from decsc_core.networks.catalog import build, configure
 from decsc_core.study import last_steps
@@ -38,7 +39,7 @@ def scenes() -> list:
     return [evaluated_scene("photos", name, 20) for name in ("chelsea", "coffee")]
 
 
-def test_the_mean_is_added_to_each_network_alone_and_the_sum_shrunk(networks, scenes):
+def test_the_mean_is_added_to_each_network_alone_and_the_sum_filtered(networks, scenes):
     scored = last_steps.scores(networks, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["network", "misfit"])
     assert list(scored.index) == [("decsc", 0), ("decsc", E), ("qrnn3d", 0), ("qrnn3d", E)] and list(scored.columns) == ["gauss-15", "mixture"]
     for name, file in networks.items():
@@ -54,7 +55,9 @@ def test_the_mean_is_added_to_each_network_alone_and_the_sum_shrunk(networks, sc
                 image, estimate = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (noisy, cube))
                 mean = posterior_mean(image - estimate, noise_levels(image), E)
                 alone.append(metrics.mpsnr(scene.cube, cube))
-                added.append(metrics.mpsnr(scene.cube, shrink(cube + mean[0].permute(1, 2, 0).numpy(), noisy)))
+                trusted = torch.where(cut(image, estimate + mean, E) == image, image, estimate + mean)
+                filtered = wiener(cube + mean[0].permute(1, 2, 0).numpy(), noisy, trusted[0].permute(1, 2, 0).numpy())
+                added.append(metrics.mpsnr(scene.cube, filtered))
             assert scored.loc[(name, 0), case] == pytest.approx(np.mean(alone), abs=1e-3)
             assert scored.loc[(name, E), case] == pytest.approx(np.mean(added), abs=1e-3)
 

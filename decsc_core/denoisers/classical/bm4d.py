@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
-import numpy as np
-import scipy.fft
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -14,6 +12,7 @@ from tqdm.auto import tqdm
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.classical.matching import gather, grid, nearest, scatter_add, spread
 from decsc_core.denoisers.classical.base import NoiseAware, check_counts, check_least
+from decsc_core.transforms import cosines
 
 THRESHOLDING_SIDE, WIENER_SIDE = 4, 5
 FARTHEST_NOISY, FARTHEST_PILOT = 25000 / 255**2, 3500 / 255**2
@@ -129,7 +128,7 @@ class BM4D(NoiseAware):
         axes = [_haar(side) for side in _sides(THRESHOLDING_SIDE, 2 ** (bands.bit_length() - 1))]
         pilot = self._filter(volume, volume, axes, FARTHEST_NOISY, threshold)
         bar.update()
-        axes = [_cosine(side) for side in _sides(WIENER_SIDE, bands)]
+        axes = [cosines(side) for side in _sides(WIENER_SIDE, bands)]
         restored = self._filter(volume, pilot, axes, FARTHEST_PILOT, wiener)
         bar.update()
         return ((restored - 0.15) / scale + low) * sigma, None
@@ -177,8 +176,3 @@ def _haar(length: int) -> Tensor:
         coarse = torch.kron(matrix, torch.tensor([[1.0, 1.0]], dtype=torch.float64))
         matrix = torch.cat([coarse, torch.kron(pair, torch.tensor([[1.0, -1.0]], dtype=torch.float64))]) / 2**0.5
     return matrix
-
-
-def _cosine(length: int) -> Tensor:
-    """The orthonormal DCT-II matrix."""
-    return torch.from_numpy(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"))

@@ -1,0 +1,97 @@
+"""A second look at the noisy image: an empirical Wiener filter whose pilot is the estimate.
+
+Not in the paper. A scene has few spectra, and an estimate tells which, and where along each of them there is power, and at which
+frequencies; its errors point everywhere. So the noisy image is filtered once more, each cosine coefficient of each principal component
+keeping the share that is the estimate's in its power (Ghael, Sayeed, Baraniuk, Proc. SPIE 3169, 1997; in BM3D the second step). What a
+network has blurred comes back where there is little noise, and what it has let through goes. All bands are taken at once, also where a
+network saw them in windows. The constants were set on crops of two validation and four training scenes (notebook 13 tells the gains).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from decsc_core.denoisers.classical.noise_level import noise_level
+from decsc_core.model.decsc import noise_levels
+from decsc_core.transforms import cosines
+
+PASSES = 2
+"""The first pass's result is the pilot of the second."""
+SIDE = 8
+"""Pixels a side of the windows whose cosine coefficients are filtered; one begins at each pixel."""
+NOISE = 1.6
+"""Power of the noise of a coefficient, in that of its component's noise: more than 1, for some of a pilot's power is that of its errors."""
+LEAST = 1e-4
+"""The noise of a band deviates by that [0, 1] at least."""
+ROWS = 64
+"""Rows of windows that are filtered at a time."""
+
+
+@torch.no_grad()
+def wiener(estimate: np.ndarray, noisy: np.ndarray, trusted: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """The estimate (H, W, B), float32 in [0, 1], better by what the noisy cube that it is of tells; the same shape and type.
+
+    Parameters
+    ----------
+    noisy : (H, W, B)
+        Float32.
+    trusted : (H, W, B)
+        The noisy cube with the estimate in place of gross errors, as impulses are.
+    """
+    unit = np.sqrt(_band_noise(noisy) ** 2 + LEAST**2).astype(np.float32)
+    mean = estimate.mean((0, 1), dtype=np.float64).astype(np.float32)
+    down, across = (cosines(min(SIDE, side)).float().to(device) for side in estimate.shape[:2])
+    pilot, image = ((cube - mean) / unit for cube in (estimate, trusted))
+    for _ in range(PASSES):
+        axes = np.linalg.eigh(np.einsum("hwb,hwc->bc", pilot, pilot, dtype=np.float64, optimize=True))[1].astype(np.float32)
+        power, given = (torch.from_numpy(rearrange(cube @ axes, "h w c -> c h w").copy()) for cube in (pilot, image))
+        found = [_filter(one.to(device), other.to(device), down, across).cpu() for one, other in zip(power, given)]
+        pilot = rearrange(torch.stack(found), "c h w -> h w c").numpy() @ axes.T
+    return pilot * unit + mean
+
+
+def _band_noise(noisy: np.ndarray) -> np.ndarray:
+    """The deviation of each band's noise, (B,), in the unit of (H, W, B): the lower of two levels.
+
+    One is of what the other bands do not tell, as all of a clean band that noisy ones surround, the other of the finest details, as texture.
+    """
+    cube = torch.from_numpy(noisy)
+    fine = torch.cat([noise_levels(rearrange(band, "h w -> 1 1 h w"))[0] for band in cube.unbind(2)])
+    return torch.minimum(noise_level(cube), fine.double()).numpy()
+
+
+def _filter(pilot: Tensor, image: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """One component (H, W), in units of its noise, filtered in all windows; the mean of those that hold a pixel."""
+    total, beyond = torch.zeros_like(image), len(down) - 1
+    for top in range(0, len(image) - beyond, ROWS):
+        rows = slice(top, top + ROWS + beyond)
+        power = _coefficients(pilot[rows], down, across).square_()
+        total[rows] += _images(_coefficients(image[rows], down, across).mul_(power).div_(power.add_(NOISE)), down, across)
+    return total / torch.outer(*(_windows(side, len(cosine)).to(image) for side, cosine in zip(image.shape, (down, across))))
+
+
+def _coefficients(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """The cosine coefficients of all windows of (H, W): (1, SIDE^2, H - SIDE + 1, W - SIDE + 1) where no side is shorter."""
+    rows = F.conv2d(image[None, None], down[:, None, :, None])
+    return F.conv2d(rows, _each(across, len(down)), groups=len(down))
+
+
+def _images(coefficients: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """The sum of the windows of these coefficients, (H, W): the transpose of `_coefficients`."""
+    rows = F.conv_transpose2d(coefficients, _each(across, len(down)), groups=len(down))
+    return F.conv_transpose2d(rows, down[:, None, :, None])[0, 0]
+
+
+def _each(across: Tensor, count: int) -> Tensor:
+    """The cosines along rows, once for each of `count` coefficients down the columns."""
+    return across[:, None, None, :].repeat(count, 1, 1, 1)
+
+
+def _windows(side: int, length: int) -> Tensor:
+    """How many windows of `length` hold each of `side` pixels."""
+    place = torch.arange(1, side + 1)
+    return torch.minimum(place, place.flip(0)).clamp(max=min(length, side - length + 1))
