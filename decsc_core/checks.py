@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
@@ -62,6 +62,15 @@ def check_not_empty(**given: Sized) -> None:
             raise ValueError(f"{name} is empty; give at least one")
 
 
+def make_tuple(config: Any, name: str) -> tuple:
+    """Make a field of a frozen dataclass a tuple, and return it; ValueError if it is no list or the like, or a text."""
+    value = getattr(config, name)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name}={value!r} must be a list")
+    object.__setattr__(config, name, tuple(value))
+    return tuple(value)
+
+
 def check_tuples(config: Any, *names: str) -> None:
     """Make these fields of a frozen dataclass tuples, of whole numbers of at least 1.
 
@@ -71,7 +80,6 @@ def check_tuples(config: Any, *names: str) -> None:
         For the first that holds anything else.
     """
     for name in names:
-        value = tuple(getattr(config, name))
+        value = make_tuple(config, name)
         if not all(isinstance(count, Integral) and count >= 1 for count in value):
             raise ValueError(f"{name}={value} must hold whole numbers of at least 1")
-        object.__setattr__(config, name, value)

@@ -129,7 +129,7 @@ def write_json(path: Path, value: Any) -> None:
 def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
     """The files that writing a scene to `path` makes; refuses what cannot be written or is part of `source`."""
     from decsc_core.scenes.envi import DATA_EXTENSIONS, envi_targets, headers
-    from decsc_core.scenes.files import EXTENSIONS
+    from decsc_core.scenes.files import EXTENSIONS, files_of
 
     suffix = path.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -139,8 +139,9 @@ def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
         return (path,)
     with blaming():
         data, header = envi_targets(path)
+        parts = files_of(source)
     for part in (data, header, *headers(data)):
-        check_file_target(part, source)
+        check_file_target(part, source, *parts)
     return data, header
 
 
@@ -154,6 +155,8 @@ def check_file_target(path: Path, *others: Path) -> None:
             raise Refused(f"{path}: is a device or pipe; give the name of a file")
         if not folder.is_dir():
             raise Refused(f"{path}: the folder {folder} does not exist; make it first")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise Refused(f"{path}: is write-protected; choose another name")
         for other in others:
             if path.resolve() == other.resolve():
                 raise Refused(f"{path}: is the same file as {other}; choose another name")

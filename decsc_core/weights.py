@@ -255,5 +255,7 @@ def _filled(model: nn.Module, state: dict[str, torch.Tensor], source: Path | str
     for name, tensor in own.items():
         if [side for side in state[name].shape if side > 1] != [side for side in tensor.shape if side > 1]:
             raise WeightsError(f"{source}: {name} is {tuple(state[name].shape)}, the network needs {tuple(tensor.shape)}")
+        if not state[name].isfinite().all():
+            raise WeightsError(f"{source}: {name} holds values that are not finite; the training that it is from has failed, or the file is damaged")
     model.load_state_dict({name: state[name].view_as(tensor) for name, tensor in own.items()})
     return model.float().eval()

@@ -656,6 +656,10 @@ MISTAKES = {
     "output is the input's header": (
         ("noise", "cut.img", "cut.hdr", "--case", "corr"), ["is the same file as cut.img"],
     ),
+    "output is the input's data, of a header in capitals": (
+        ("noise", "caps.img.HDR", "caps.hdr", "--case", "corr"), ["caps.img: is the same file as", "caps.img"],
+    ),
+    "output is the input's data, named by its header": (("denoise", "caps.img.HDR", "caps.img"), ["caps.img: is the same file as"]),
     "output beside another data file": (("denoise", "good.npy", "cut.dat"), ["cut.img is already beside cut.hdr"]),
     "output folder is missing": (("denoise", "none.npy", "no/out.npy"), ["no/out.npy: the folder no does not exist"]),
     "output is a link into nowhere": (("denoise", "none.npy", "lost.npy"), ["lost.npy: the folder", "does not exist"]),
@@ -720,6 +724,8 @@ def mistaken_files(tmp_path, monkeypatch):
     os.truncate(tmp_path / "cut.tif", 5000)
     write(Scene(cube, "cut"), tmp_path / "cut.hdr")
     os.truncate(tmp_path / "cut.img", 5000)
+    write(Scene(cube, "caps"), tmp_path / "caps.hdr")
+    (tmp_path / "caps.hdr").rename(tmp_path / "caps.img.HDR")
     for name in ("text.txt", "fake.safetensors"):
         (tmp_path / name).write_text("neither a scene nor weights\n")
     tensors = {"x": np.zeros(3, np.float32)}
@@ -740,6 +746,15 @@ def test_a_mistake_is_one_line(decsc, mistaken_files, mistake):
     for words in expected:
         assert words in err
     assert listing(mistaken_files) == before
+
+
+def test_a_write_protected_output_is_left_alone(decsc, mistaken_files, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root, who runs tests in containers, may write everything
+    np.save(mistaken_files / "out.npy", np.zeros(3))
+    before = (mistaken_files / "out.npy").read_bytes()
+    code, out, err = decsc(*DENOISE, "--method", "tv")
+    assert (code, out, err) == (2, "", "decsc: out.npy: is write-protected; choose another name\n")
+    assert (mistaken_files / "out.npy").read_bytes() == before
 
 
 def test_a_gpu_that_is_not_there_is_refused(decsc, mistaken_files):

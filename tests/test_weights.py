@@ -111,6 +111,14 @@ def test_weights_beyond_half_precision_are_refused_not_made_infinite(model, tmp_
     assert load(tmp_path / "w").model.shared_threshold[0] == 1e6
 
 
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    name, tensor = next(iter(model.state_dict().items()))
+    tensor.view(-1)[0] = torch.nan
+    weights.save(model, tmp_path / "w.safetensors", {})
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: {name} holds values that are not finite"):
+        weights.load(tmp_path / "w.safetensors")
+
+
 def test_configuration_and_story_can_be_read_without_this_package(model, tmp_path):
     save(model, tmp_path / "w", STORY)
     with safe_open(tmp_path / "w", framework="np") as file:

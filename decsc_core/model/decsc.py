@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decsc_core import deq
-from decsc_core.checks import check_numbers
+from decsc_core.checks import check_numbers, make_tuple
 from decsc_core.model import misfit
 from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
@@ -131,13 +132,14 @@ class DECSCConfig:
         for name in ("shifts", "train_shifts"):
             if not 1 <= getattr(self, name) <= self.stride**2:
                 raise ValueError(f"{name}={getattr(self, name)} must lie between 1 and stride^2 = {self.stride**2}")
-        object.__setattr__(self, "detail_parts", tuple(self.detail_parts))
-        if not set(self.detail_parts) <= set(PARTS):
+        if not set(make_tuple(self, "detail_parts")) <= set(PARTS):
             raise ValueError(f"detail_parts={self.detail_parts} must hold nothing but {' and '.join(PARTS)}")
-        object.__setattr__(self, "phantom", tuple(self.phantom))
-        if not self.phantom or not all(0 < damping <= 1 for damping in self.phantom):
+        if not make_tuple(self, "phantom") or not all(isinstance(damping, Real) and 0 < damping <= 1 for damping in self.phantom):
             raise ValueError(f"phantom={self.phantom} must hold at least one damping, each above 0 and at most 1")
         if isinstance(self.solver, dict):
+            known = [option.name for option in fields(SolverConfig)]
+            if unknown := [name for name in self.solver if name not in known]:
+                raise ValueError(f"solver: {unknown[0]!r} is not one of {', '.join(known)}")
             object.__setattr__(self, "solver", SolverConfig(**self.solver))
         if not isinstance(self.solver, SolverConfig):
             raise ValueError(f"solver={self.solver!r} must be a SolverConfig")

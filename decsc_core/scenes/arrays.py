@@ -45,13 +45,13 @@ def read_npz(path: Path) -> Scene:
         known = {"cube", "scale", "offset", "name", "nodata", "wavelengths_nm"}
         fields = {key: archive[key] for key in archive.files if key in known or key.lower() in WAVELENGTH_NAMES}
     cube = fields["cube"]
-    for key in ("scale", "offset"):
-        if np.size(fields.get(key, 0.0)) != 1:
-            raise SceneError(f"{path}: {key} is {fields[key].shape}; it must be one number for the whole cube")
+    for key, kinds, right in (("scale", "iuf", "number for the whole cube"), ("offset", "iuf", "number for the whole cube"), ("name", "U", "text")):
+        if key in fields and (fields[key].size != 1 or fields[key].dtype.kind not in kinds):
+            raise SceneError(f"{path}: {key} is {fields[key].dtype} of shape {fields[key].shape}; it must be one {right}")
     scale, offset = (float(np.ravel(fields.get(key, value))[0]) for key, value in (("scale", 1.0), ("offset", 0.0)))
     if not np.isfinite([scale, offset]).all() or scale == 0:
         raise SceneError(f"{path}: scale {scale:g} and offset {offset:g} must be finite, and scale not 0")
-    name = str(fields.get("name", path.stem))
+    name = str(fields["name"].item()) if "name" in fields else path.stem
     cube = as_cube(cube, name)
     if (scale, offset) != (1.0, 0.0):
         cube = (cube * np.float64(scale) + offset).astype(np.float32)
@@ -62,12 +62,17 @@ def read_npz(path: Path) -> Scene:
             wanted = f"it is a mask of the cube's {cube.shape} or of its {cube.shape[:2]} pixels, True where there are no data"
             raise SceneError(f"{path}: nodata is {mask.shape}; {wanted}")
         missing = missing | np.broadcast_to(mask[:, :, None] if mask.ndim == 2 else mask, cube.shape)
-    wavelengths = np.ravel(fields["wavelengths_nm"]) if "wavelengths_nm" in fields else None
-    if wavelengths is None:
+    if "wavelengths_nm" in fields:
+        wavelengths = np.ravel(fields["wavelengths_nm"])
+        refuse_bands_first(path, cube.shape, wavelengths.size)
+        try:
+            wavelengths = to_nanometres(wavelengths, "nm")
+        except ValueError as error:
+            warnings.warn(f"{path}: wavelengths are left out: {error}", stacklevel=2)
+            wavelengths = None
+    else:
         named = {key: array for key, array in fields.items() if key.lower() in WAVELENGTH_NAMES and array.dtype.kind in "iuf"}
         _, wavelengths = find_wavelengths(path, cube.shape, named)
-    else:
-        refuse_bands_first(path, cube.shape, wavelengths.size)
     return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 import warnings
@@ -57,6 +58,9 @@ def read_envi(path: Path) -> Scene:
     wavelengths are converted to nm from the header's unit, or left out, with a warning that says why.
     """
     header_path, data_path = _both_files(path)
+    for file in (header_path, data_path):
+        if not os.access(file, os.R_OK):
+            raise SceneError(f"{file}: you have no permission to read it")
     image = _opened(header_path, data_path)
     if not isinstance(image, SpyFile):
         raise SceneError(f"{path}: this is a spectral library; a scene is an ENVI image (rows, columns, bands)")
@@ -275,6 +279,7 @@ def header_beside(path: Path) -> Path | None:
 
 
 def headers(data_path: Path) -> tuple[Path, ...]:
-    """What the header of a data file may be called."""
-    names = data_path.with_suffix(".hdr"), data_path.with_suffix(".HDR"), data_path.with_name(f"{data_path.name}.hdr")
-    return tuple(dict.fromkeys(names))
+    """What the header of a data file may be called: `scene.hdr` or `scene.img.hdr`, and those there that are so called but in capitals."""
+    names = data_path.with_suffix(".hdr"), data_path.with_name(f"{data_path.name}.hdr")
+    beside = sorted(data_path.parent.glob("*.[hH][dD][rR]")) if data_path.parent.is_dir() else []
+    return tuple(dict.fromkeys([*names, *(file for file in beside if file.stem in (data_path.stem, data_path.name))]))

@@ -49,7 +49,7 @@ def read(path: str | Path) -> Scene:
     Returns
     -------
     Scene
-        Named after the file, with wavelengths [nm] if the file has them.
+        Named after the file, or as its `name` (`.npz`) or images (CAVE) say, with wavelengths [nm] if the file has them.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def read(path: str | Path) -> Scene:
         reader = _by_extension(_READERS, path)
     try:
         return reader(path)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"{path}: there is not enough memory for it ({error}); give a part of it, if its header does not claim too much") from None
     except SceneError as error:
         if path.name in str(error):
             raise

@@ -82,11 +82,11 @@ def scores(
     parts, seen = [], {}
     for name in names:
         path = trained.get(name) or train(runs[name], Path(folder) / name, resume=True)
-        loaded = weights.load(path)
-        if wrong := campaign.difference(runs[name], loaded.story):
+        told = weights.described(path)
+        if wrong := campaign.difference(runs[name], told["story"]):
             raise ValueError(f"{path}: not the weights of the campaign's run {name!r}: {wrong}")
         rows = score_rows(
-            profile, dataset, case, loaded.method, seed=seed, folder=Path(folder) / name, crop=crop, weights=path, seen=seen
+            profile, dataset, case, told["method"], seed=seed, folder=Path(folder) / name, crop=crop, weights=path, seen=seen
         )
         rows.insert(0, "run", name)
         rows.insert(1, "train_seed", runs[name].seed)

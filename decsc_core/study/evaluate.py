@@ -84,7 +84,7 @@ def scored_part(scene: Scene, side: int | None) -> tuple[Scene, np.ndarray]:
 
     Noise added to them would be easy to remove for some methods, and scores of what is exact are infinite.
     """
-    cube = scene.cube if side is None else centre(scene.cube, side)
+    cube = scene.cube if side is None else centre(scene.cube, side).copy()  # without the rest, which a view would keep
     single = single_valued(cube)
     wavelengths = None if scene.wavelengths is None else scene.wavelengths[~single]
     return Scene(cube[:, :, ~single] if single.any() else cube, scene.name, wavelengths), single
@@ -149,7 +149,7 @@ def score_rows(
     if crop is not None and crop < least:
         raise ValueError(f"crop={crop} is too small: give at least {least} pixel{'s' * (least > 1)}, or leave it out for whole scenes")
     names = tuple(scenes or scene_names(dataset, "test"))
-    read = lru_cache(1)(partial(evaluated_scene, dataset, crop=crop))  # keeps one, for scenes are large
+    read = lru_cache(None if crop else 1)(partial(evaluated_scene, dataset, crop=crop))  # whole scenes are large
     seen = {} if seen is None else seen
     for name in names:
         if name not in seen:

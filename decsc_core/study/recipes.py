@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,11 @@ class TrainConfig:
         object.__setattr__(self, "evaluations", tuple(self.evaluations))
         if len(self.evaluations) != 2 or not all(isinstance(number, int) for number in self.evaluations) or not 1 <= self.evaluations[0] <= self.evaluations[1]:
             raise ValueError(f"evaluations={self.evaluations} must be two whole numbers, the smaller one, at least 1, first")
+        if isinstance(self.model, DECSCConfig):
+            try:
+                replace(self.model.solver, max_iter=self.evaluations[0])
+            except ValueError as error:
+                raise ValueError(f"evaluations={self.evaluations} do not go with the solver: {error}") from None
         for name in ("jacobian_penalty", "evaluations"):
             value, default = getattr(self, name), getattr(TrainConfig, name)
             if value != default and not isinstance(self.model, DECSCConfig):

@@ -35,10 +35,14 @@ def is_finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
     """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run, or files of none."""
     kept = [path for path in (folder / "checkpoint.pt", folder / "weights.safetensors") if path.exists()]
     if not (folder / "config.json").exists():
-        if kept:
-            raise FileExistsError(f"{kept[0]}: is there, but no config.json that tells of its training; choose another folder")
+        if there := [path for path in (*kept, folder / "log.jsonl") if path.exists()]:
+            raise FileExistsError(f"{there[0]}: is there, but no config.json that tells of its training; choose another folder")
         return False
     if not kept:  # it ended before there was anything to keep
+        try:
+            _told(folder)
+        except (TypeError, ValueError) as error:
+            raise FileExistsError(f"{folder / 'config.json'}: tells of no training ({error}); choose another folder") from None
         return False
     if not resume:
         raise FileExistsError(f"{folder}: holds a training run; resume it or choose another folder")
@@ -53,13 +57,11 @@ def unlike(folder: Path, config: TrainConfig) -> str:
     if not path.exists():
         return ""
     try:
-        told = dict(json.loads(path.read_text()))
-        began, files = told.pop("start_sha256", None), told.pop("files", None)
-        there = TrainConfig.from_json(told)
-        if began and config.start:  # the hash says which weights, wherever they lie
-            there = replace(there, start=config.start)
-    except (TypeError, ValueError):
-        return "with another configuration"
+        there, began, files = _told(folder)
+    except (TypeError, ValueError) as error:
+        return f"whose config.json cannot be used ({error})"
+    if began and config.start:  # the hash says which weights, wherever they lie
+        there = replace(there, start=config.start)
     for one in fields(config):
         if getattr(there, one.name) != getattr(config, one.name):
             what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
@@ -69,6 +71,13 @@ def unlike(folder: Path, config: TrainConfig) -> str:
     if files and any((now := scene_fingerprints(config)).values()) and (what := changed(files, now)):  # or they are not on this machine any more
         return f"on other scenes ({what})"
     return ""
+
+
+def _told(folder: Path) -> tuple[TrainConfig, str | None, dict | None]:
+    """What `config.json` tells: the configuration, the hash of the weights that it began from, the fingerprints of the scenes."""
+    told = dict(json.loads((folder / "config.json").read_text()))
+    began, files = told.pop("start_sha256", None), told.pop("files", None)
+    return TrainConfig.from_json(told), began, files
 
 
 def scene_fingerprints(config: TrainConfig) -> dict[str, dict[str, str]]:

@@ -278,7 +278,7 @@ def _fabric(config: TrainConfig) -> Fabric:
     strategy = "ddp_find_unused_parameters_true" if isinstance(config.model, HSDTConfig) else "ddp"
     precision = {"plugins": Mixed(config.precision, device)} if config.precision == "bf16-mixed" else {"precision": config.precision}
     fabric = Fabric(
-        accelerator="auto", devices=local, num_nodes=world // local, strategy=strategy if world > 1 else "auto", **precision
+        accelerator=device, devices=local, num_nodes=world // local, strategy=strategy if world > 1 else "auto", **precision
     )
     fabric.launch()
     if fabric.device.type == "cuda":

@@ -189,7 +189,7 @@ class Bench(Holding, widgets.VBox):
         if dataset == FILE:
             self.path.value = scene
         elif scene:
-            load_scene(dataset, scene)
+            _load_scene(dataset, scene, fingerprint(dataset, scene))
             self.scene.value = scene
         self._load()
 

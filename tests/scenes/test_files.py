@@ -220,9 +220,11 @@ def test_geotiff_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers):
 def test_envi_header_is_found_by_either_of_its_names(tmp_path, numbers):
     make_envi(tmp_path / "a.hdr", numbers, "bsq")
     (tmp_path / "a.hdr").rename(tmp_path / "a.bsq.hdr")
-    for name in ("a.bsq", "a.bsq.hdr"):
-        np.testing.assert_allclose(read(tmp_path / name).physical(), numbers, atol=2e-3)
-    (tmp_path / "a.bsq.hdr").unlink()
+    for header in ("a.bsq.hdr", "a.bsq.HDR", "a.Hdr"):
+        next(tmp_path.glob("*.[hH]*")).rename(tmp_path / header)
+        for name in ("a.bsq", header):
+            np.testing.assert_allclose(read(tmp_path / name).physical(), numbers, atol=2e-3)
+    (tmp_path / header).unlink()
     with pytest.raises(SceneError, match=r"a\.bsq: no ENVI header beside it; expected a\.hdr or a\.bsq\.hdr"):
         read(tmp_path / "a.bsq")
 
@@ -321,7 +323,7 @@ def test_envi_never_leaves_two_data_files_for_one_header(tmp_path, numbers):
         read(tmp_path / "a.hdr")
 
 
-@pytest.mark.parametrize("header", ["a.HDR", "a.img.hdr"])
+@pytest.mark.parametrize("header", ["a.HDR", "a.Hdr", "a.img.hdr", "a.img.HDR"])
 @pytest.mark.parametrize("target", ["a.hdr", "a.img"])
 def test_envi_leaves_no_header_of_the_image_that_it_replaces(tmp_path, numbers, header, target):
     scene = Scene.from_physical(numbers[:4], "s")
@@ -812,8 +814,10 @@ def test_no_data_come_back_from_every_format(tmp_path, numbers, name, partly):
     ("scale", 0.0, "scale 0 and offset 0 must be finite, and scale not 0"),
     ("scale", np.nan, "scale nan and offset 0 must"),
     ("offset", np.inf, "scale 1 and offset inf must"),
-    ("scale", np.ones(4), r"scale is \(4,\); it must be one number for the whole cube"),
-    ("wavelengths_nm", [400, np.nan, 500, 600], "the wavelengths hold NaN or infinity"),
+    ("scale", np.ones(4), r"scale is float64 of shape \(4,\); it must be one number for the whole cube"),
+    ("scale", "a", r"scale is <U1 of shape \(\); it must be one number for the whole cube"),
+    ("offset", 1j, r"offset is complex128 of shape \(\); it must be one number"),
+    ("name", ["a", "b"], r"name is <U1 of shape \(2,\); it must be one text"),
     ("nodata", 0, r"nodata is \(\); it is a mask"),
     ("nodata", np.zeros((3, 3)), r"nodata is \(3, 3\); it is a mask"),
 ])
@@ -941,6 +945,23 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, numbers, mo
     np.save(tmp_path / "a.npy", numbers)
     monkeypatch.setattr(np, "load", denied)  # root, who runs tests in containers, may read everything
     with pytest.raises(SceneError, match=r"a\.npy: you have no permission to read it$"):
+        read(tmp_path / "a.npy")
+
+
+def test_of_envis_two_files_the_one_that_may_not_be_read_is_named(tmp_path, numbers, monkeypatch):
+    make_envi(tmp_path / "a.hdr", numbers, "bsq")
+    monkeypatch.setattr(os, "access", lambda file, mode: not str(file).endswith(".bsq"))
+    with pytest.raises(SceneError, match=r"a\.bsq: you have no permission to read it$"):
+        read(tmp_path / "a.hdr")
+
+
+def test_a_file_too_large_for_the_memory_is_named(tmp_path, numbers, monkeypatch):
+    def too_large(*args, **kwargs):
+        raise MemoryError("Unable to allocate 23.6 TiB")
+
+    np.save(tmp_path / "a.npy", numbers)
+    monkeypatch.setattr(np, "load", too_large)
+    with pytest.raises(MemoryError, match=r"a\.npy: there is not enough memory for it \(Unable to allocate 23.6 TiB\)"):
         read(tmp_path / "a.npy")
 
 
@@ -1121,6 +1142,13 @@ def test_wavelengths_that_cannot_be_used_are_told(tmp_path, numbers, write_it, w
     write_it(path, cube=numbers[:, :, :4], wavelength=wavelengths)
     with pytest.warns(UserWarning, match=re.escape(f"{path}: wavelengths are left out: {told}")):
         assert read(path).wavelengths is None
+
+
+@pytest.mark.parametrize("wavelengths, told", [([400, np.nan, 500, 600], "nan is no wavelength"), ([-400, 1, 2, 3], "-400 is no wavelength"), (["a"] * 4, "a")])
+def test_wavelengths_of_our_own_npz_that_cannot_be_used_are_told(tmp_path, numbers, wavelengths, told):
+    np.savez(tmp_path / "a.npz", cube=numbers, wavelengths_nm=wavelengths)
+    with pytest.warns(UserWarning, match=f"a.npz: wavelengths are left out: .*{told}"):
+        assert read(tmp_path / "a.npz").wavelengths is None
 
 
 @pytest.mark.parametrize("height, told", [(-20, False), (-30, True)])

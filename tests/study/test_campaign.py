@@ -362,6 +362,10 @@ def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
     ("a: {method: trq3d, steps: 3, model: {heads: true}}", "a: model: heads=True must be a whole number"),
     ("a: {method: decsc, steps: 3, model: {prior: vmamba}}", "a: model: that is a network of decsc-mamba, not of decsc; give it as the method"),
     ("a: {method: sst, steps: 3, model: {heads: 0}}", "a: model: "),
+    ("a: {method: decsc, steps: 3, model: {phantom: 1.0}}", "a: model: phantom=1.0 must be a list"),
+    ("a: {method: decsc, steps: 3, model: {detail_parts: difference}}", "a: model: detail_parts='difference' must be a list"),
+    ("a: {method: t3sc, steps: 3, model: {atoms: 3}}", "a: model: atoms=3 must be a list"),
+    ("a: {method: decsc, steps: 3, model: {solver: {meth: x}}}", "a: model: solver: 'meth' is not one of method, "),
     ("a: {method: sst, steps: 3, model: {colour: 0}}", "a: model: 'colour' is not a field of sst; it has "),
 ])
 def test_a_mistake_is_told_with_file_and_run(text, told, tmp_path):

@@ -737,6 +737,24 @@ def test_a_folder_with_files_of_no_run_is_left_alone(tmp_path, finished):
     assert Path(mine).read_bytes() == before and len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.parametrize("name, content, told", [
+    ("config.json", "mine", "tells of no training"), ("config.json", "[1, 2]", "tells of no training"), ("config.json", '{"colour": "red"}', "tells of no training"),
+    ("log.jsonl", "mine", "is there, but no config.json"),
+])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_with_anothers_files_is_left_alone(tmp_path, name, content, told, resume):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FileExistsError, match=f"{name}: {told}"):
+        train(config(), tmp_path, resume=resume, progress=False)
+    assert (tmp_path / name).read_text() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def test_evaluations_that_the_solver_refuses_are_told_before_the_training():
+    model = replace(config().model, solver=replace(config().model.solver, stop="batch"))
+    with pytest.raises(ValueError, match=r"evaluations=\(2, 6\) do not go with the solver: max_iter must be at least 3"):
+        config(model=model, evaluations=(2, 6))
+
+
 def test_a_run_that_ended_before_there_was_anything_to_keep_begins_anew(tmp_path, finished, monkeypatch):
     """Also as another one."""
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -806,7 +824,8 @@ def test_a_run_from_before_a_field_came_is_resumed(tmp_path, finished):
     assert train(own, folder, resume=True) == folder / "weights.safetensors"
     for spoilt in ({**told, "colour": "red"}, {**told, "seed": 3}, {"method": "decsc"}, {}):
         (folder / "config.json").write_text(json.dumps(spoilt))
-        with pytest.raises(FileExistsError, match="holds a run with another configuration"):
+        what = "with another configuration" if "seed" in spoilt and "colour" not in spoilt else "whose config.json cannot be used"
+        with pytest.raises(FileExistsError, match=f"holds a run {what}"):
             train(own, folder, resume=True)
 
 
