@@ -49,7 +49,7 @@ class Equilibrium(Denoiser):
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or another device of torch.
     spread : bool
-        Also return the standard deviation over shifts, an estimate of the error; of what is not shrunk yet.
+        Also return the standard deviation over shifts, an estimate of the error; of what is not filtered yet.
 
     Raises
     ------
@@ -81,20 +81,22 @@ class Equilibrium(Denoiser):
     def _denoise(self, noisy: np.ndarray, progress: bool) -> Estimate:
         model = self.weights.model.to(self.device)
         jobs = self.tiles(noisy.shape)
-        total, spread, kept, weight = (np.zeros_like(noisy) for _ in range(4))
+        total, trusted, weight = (np.zeros_like(noisy) for _ in range(3))
+        spread = np.zeros_like(noisy) if self.spread else None
         records = []
         with tqdm(total=len(jobs) * len(self.shifts), desc=self.name, unit="shift", disable=not progress) as bar:
             for where, blend in jobs:
                 image = torch.from_numpy(rearrange(noisy[where], "h w b -> 1 b h w")).to(self.device)
-                estimate, deviation, trusted, passes = self._passes(model, image, bar)
+                estimate, deviation, kept, passes = self._passes(model, image, bar)
                 total[where] += blend * estimate
-                spread[where] += blend * deviation
-                kept[where] += blend * trusted
+                trusted[where] += blend * kept
+                if self.spread:
+                    spread[where] += blend * deviation
                 weight[where] += blend
                 records += [record for record in passes if record]
         cube = total / weight
         if self.weights.model.config.misfit:
-            cube = wiener(cube, noisy, kept / weight, self.device)
+            cube = wiener(cube, noisy, trusted / weight, self.device)
         return Estimate(cube, records or None, spread / weight if self.spread else None)
 
     def _passes(self, model: DECSC, noisy: Tensor, bar: tqdm) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Record | None]]:

@@ -27,8 +27,8 @@ NOISE = 1.6
 """Power of the noise of a coefficient, in that of its component's noise: more than 1, for some of a pilot's power is that of its errors."""
 LEAST = 1e-4
 """The noise of a band deviates by that [0, 1] at least."""
-ROWS = 64
-"""Rows of windows that are filtered at a time."""
+AT_ONCE, ROWS = 16, 64
+"""Components, and rows of windows of one, that are held at a time."""
 
 
 @torch.no_grad()
@@ -42,16 +42,25 @@ def wiener(estimate: np.ndarray, noisy: np.ndarray, trusted: np.ndarray, device:
     trusted : (H, W, B)
         The noisy cube with the estimate in place of gross errors, as impulses are.
     """
-    unit = np.sqrt(_band_noise(noisy) ** 2 + LEAST**2).astype(np.float32)
-    mean = estimate.mean((0, 1), dtype=np.float64).astype(np.float32)
+    unit = np.sqrt(_band_noise(noisy) ** 2 + LEAST**2)
+    mean = estimate.mean((0, 1), dtype=np.float64)
     down, across = (cosines(min(SIDE, side)).float().to(device) for side in estimate.shape[:2])
-    pilot, image = ((cube - mean) / unit for cube in (estimate, trusted))
     for _ in range(PASSES):
-        axes = np.linalg.eigh(np.einsum("hwb,hwc->bc", pilot, pilot, dtype=np.float64, optimize=True))[1].astype(np.float32)
-        power, given = (torch.from_numpy(rearrange(cube @ axes, "h w c -> c h w").copy()) for cube in (pilot, image))
-        found = [_filter(one.to(device), other.to(device), down, across).cpu() for one, other in zip(power, given)]
-        pilot = rearrange(torch.stack(found), "c h w -> h w c").numpy() @ axes.T
-    return pilot * unit + mean
+        axes = np.linalg.eigh(sum(white.T @ white for white in ((row - mean) / unit for row in estimate)))[1]
+        into, back = ((axes * scale[:, None]).astype(np.float32) for scale in (1 / unit, unit))
+        found = np.broadcast_to(mean.astype(np.float32), estimate.shape).copy()
+        for first in range(0, len(mean), AT_ONCE):
+            some = np.s_[:, first : first + AT_ONCE]
+            pilots, images = (_components(cube, mean, into[some]).to(device) for cube in (estimate, trusted))
+            filtered = torch.stack([_filter(pilot, image, down, across) for pilot, image in zip(pilots, images)])
+            found += rearrange(filtered, "c h w -> h w c").cpu().numpy() @ back[some].T
+        estimate = found
+    return estimate
+
+
+def _components(cube: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Tensor:
+    """What (H, W, B) less the mean of each band has along axes (B, C): (C, H, W)."""
+    return rearrange(torch.from_numpy(cube @ axes - (mean @ axes).astype(np.float32)), "h w c -> c h w").contiguous()
 
 
 def _band_noise(noisy: np.ndarray) -> np.ndarray:

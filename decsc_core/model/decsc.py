@@ -75,7 +75,7 @@ class DECSCConfig:
         Scale e [0, 1] of what the two dictionaries cannot tell of a scene, R in X = K (x) S + D * H + R, mostly smooth or in common
         to bands; its posterior mean, given the noisy image and the noise level of each band, goes into the image (`DECSC.with_misfit`), and
         what is too far off to be noise or misfit is cut down before another pass (`gross`). `Equilibrium`, the denoiser, makes dark
-        images and bands brighter for such networks (`brightness`), and shrinks spectra (`denoisers.subspace`). 0 is the paper and the release.
+        images and bands brighter for such networks (`brightness`), and filters the noisy image by the estimate (`denoisers.wiener`). 0 is the paper and the release.
     gradient : {"phantom", "implicit", "unrolled"}
         Phantom gradient over the evaluations in `phantom`; exact implicit gradient (Eq. 17); or no equilibrium at all:
         `solver.max_iter` plain unrolled evaluations from the initial codes.

@@ -149,6 +149,19 @@ def test_the_denoiser_gains_by_it(photo, monkeypatch) -> None:
     assert metrics.mpsnr(photo[0], after) > metrics.mpsnr(photo[0], before) + 1
 
 
+def test_the_denoiser_tells_it_of_gross_errors(photo, monkeypatch) -> None:
+    clean, rng = photo[0], np.random.default_rng(0)
+    struck = (rng.random(clean.shape) < 0.15) & (np.arange(BANDS) % 3 == 0)
+    noisy = np.where(struck, 1, clean + 0.05 * rng.standard_normal(clean.shape)).astype(np.float32)
+    given = []
+    monkeypatch.setattr(equilibrium, "wiener", lambda estimate, *others: given.append((estimate, *others)) or estimate)
+    make("decsc", shifts=1, device="cpu")(noisy)
+    ((estimate, seen, trusted, _),) = given
+    np.testing.assert_array_equal(seen, noisy)
+    replaced, kept = (np.isclose(trusted, cube, atol=1e-6) for cube in (estimate, noisy))
+    assert (replaced | kept).all() and replaced[struck].mean() > 0.9 and kept[~struck].mean() > 0.9
+
+
 def test_a_network_as_in_the_paper_is_left_alone(photo, monkeypatch) -> None:
     monkeypatch.setattr(equilibrium, "wiener", lambda *_: 1 / 0)
     denoise = make("decsc", shifts=1, device="cpu")
