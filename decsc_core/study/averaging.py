@@ -71,6 +71,6 @@ def draw(curves: pd.DataFrame, used: int) -> Figure:
     means = summary(curves)
     axis.plot(means["averaged"], means["gain"], "o-", markersize=3, label="mean over the scenes")
     axis.axvline(used, color="0.4", linestyle="--", linewidth=0.8, label="by default")
-    axis.set(xlabel="Shifted copies averaged", ylabel="MPSNR beside that of one [dB]")
+    axis.set(xlabel="Shifted copies averaged", ylabel="Gain over one copy [dB]")
     figure.legend(loc="outside upper center", ncols=2)
     return figure

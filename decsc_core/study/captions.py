@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
+from decsc_core.model import preset
 from decsc_core.scenes import DATASETS
 from decsc_core.study.evaluate import AS_IS, sidecar
 from decsc_core.study.paper import METHODS, RECONSTRUCTED, label
@@ -80,6 +82,16 @@ def describe_weights(known: Iterable[tuple[str, Mapping | None]]) -> str:
     return " ".join(sentences)
 
 
+def describe_denoiser(weights: Mapping | None) -> str:
+    """A sentence on what DECSC has otherwise than the paper's: atoms, stride, and steps beyond the network; empty without a misfit or a story."""
+    model = weights and weights["story"].get("training", {}).get("model", {})
+    if not model or not model.get("misfit"):
+        return ""
+    own, paper = (f"{one['shared_atoms']} + {one['unshared_atoms']} atoms and a stride of {one['stride']}" for one in (model, asdict(preset("paper"))))
+    size = f"has {own}, the paper's {paper}, and" if own != paper else "is of the paper's size, but"
+    return f"{label('decsc')} {size} gives back what its dictionaries miss and filters the noisy cube by its estimate, which the paper's does not."
+
+
 def trainings(story: Mapping) -> list[Mapping]:
     """The stories of the trainings that weights went through, the first one first; none if they tell of none."""
     stories = [story] if "seconds" in story else []
@@ -133,9 +145,11 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
         (method, sidecar(folder, dataset, case, method))
         for (method, case), _ in rows.groupby(["method", "case"], sort=False)
     ]
-    scenes = describe_scenes(count, known[0][1]["inputs"]["crop"])
-    told = [f"{noise[0].upper()}{noise[1:]}; {scenes}.", describe_data(dataset)]
+    seed, crop = (known[0][1]["inputs"][key] for key in ("seed", "crop"))
+    drawn = "" if set(rows["case"]) == {AS_IS} else f", drawn once, seed {seed}"
+    told = [f"{noise[0].upper()}{noise[1:]}{drawn}; {describe_scenes(count, crop)}.", describe_data(dataset)]
     told.append(describe_weights((method, story["weights"]) for method, story in known))
+    told.append(describe_denoiser(next((story["weights"] for method, story in known if method == "decsc"), None)))
     if "mtsnnpp" in rows["method"].unique():
         told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
     if "ngmeet-white" in rows["method"].unique():

@@ -143,7 +143,7 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
     return (
         f"Trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}: {'; '.join(budgets)}, "
-        f"validation included: small budgets. "
+        f"validations on the way included: small budgets. "
         f"Means over {describe_scenes(len(traced['scenes']), traced['crop'])}. Best without training: {best}. {describe_data(traced['dataset'])}"
     )
 
@@ -179,7 +179,9 @@ def draw(
     axes[0, 0].set_yticks(range(len(order)), [label(method) for method in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel("MPSNR [dB]", fontsize=8)
-    handles = [Line2D([], [], linestyle="none", label=f"trained on {where}", **look) for where, look in looks.items()]
+    millions = pd.Series([sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()) / 1e6 for names in groups]).groupby(on)
+    sizes = {where: f"{' to '.join(dict.fromkeys(f'{size:.2g}' for size in (own.min(), own.max())))} M parameters" for where, own in millions}
+    handles = [Line2D([], [], linestyle="none", label=f"trained on {where}, {sizes[where]}", **look) for where, look in looks.items()]
     handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return figure

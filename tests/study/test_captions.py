@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from decsc_core.model import preset
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, Scene
 from decsc_core.study import captions, evaluate, paper
@@ -94,7 +97,7 @@ def test_rows_are_described_and_traced(tmp_path, monkeypatch):
     given = {"seed": 2, "folder": tmp_path, "scenes": ["north"]}
     rows = evaluate.score_rows("quick", "photos", "corr", "noisy", **given)
     text = captions.describe_rows(rows, tmp_path)
-    assert text.startswith("Noise with spectrally correlated variance; 1 test scene. Data: Embedded photographs")
+    assert text.startswith("Noise with spectrally correlated variance, drawn once, seed 2; 1 test scene. Data: Embedded photographs")
     traced = captions.provenance(rows, tmp_path)
     assert traced["scenes"] == {"north": scene.sha256()} and traced["seed"] == 2 and traced["cases"] == ["corr"]
     assert traced["methods"]["noisy"]["corr"]["code"] == rows["code"].iloc[0]
@@ -107,6 +110,23 @@ def test_a_method_of_ours_is_told(tmp_path, monkeypatch):
     assert captions.describe_rows(rows, tmp_path).endswith(told)
 
 
+@pytest.mark.parametrize("changes, told", [
+    ({}, "DECSC has 64 + 16 atoms and a stride of 4, the paper's 192 + 96 atoms and a stride of 7, and gives back what"),
+    ({"shared_atoms": 192, "unshared_atoms": 96, "stride": 7}, "DECSC is of the paper's size, but gives back what"), ({"misfit": 0.0}, None),
+])
+def test_what_decsc_has_otherwise_than_the_paper_is_told(changes, told):
+    story = {"training": {"model": asdict(preset("small", **changes))}}
+    text = captions.describe_denoiser({"story": story})
+    assert text.startswith(told) if told else text == ""
+    assert captions.describe_denoiser(None) == captions.describe_denoiser({"story": {}}) == ""
+
+
+def test_the_rows_of_decsc_tell_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: Scene(np.random.default_rng(0).random((16, 16, 31), dtype=np.float32), name))
+    rows = evaluate.score_rows("quick", "photos", "corr", "decsc", seed=2, folder=tmp_path, scenes=["north"])
+    assert "filters the noisy cube by its estimate, which the paper's does not" in captions.describe_rows(rows, tmp_path)
+
+
 def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
     scene = Scene(np.random.default_rng(0).random((20, 18, 31), dtype=np.float32), "north")
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: scene)
@@ -114,7 +134,7 @@ def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
     rows = pd.concat([evaluate.score_rows("quick", "photos", case, "noisy", **given) for case in ("corr", "mixture")])
     text = captions.describe_rows(rows, tmp_path)
     assert text.startswith(
-        "Noise with spectrally correlated variance; mixture noise; 1 test scene, of it at most the central 12 x 12 pixels. Data: "
+        "Noise with spectrally correlated variance; mixture noise, drawn once, seed 2; 1 test scene, of it at most the central 12 x 12 pixels. Data: "
     )
     assert text.count("Data: ") == 1
     traced = captions.provenance(rows, tmp_path)

@@ -135,14 +135,14 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
               "runs": {run: {"weights": {"story": story | {"training": told}}} for run, story in stories.items()}}
     assert (
         "σ in [0, 95]: 3 networks for 1 to 2 minutes of CPU time each; 1 network for 2 minutes on NVIDIA H200, shared as `training.md` tells, "
-        "validation included: small budgets. Means over 2 test scenes, of each at most the central 64 x 64 pixels."
+        "validations on the way included: small budgets. Means over 2 test scenes, of each at most the central 64 x 64 pixels."
     ) in comparison.describe(traced, untrained)
 
 
 def test_the_caption_calls_no_gpu_shared_that_was_not(stories, untrained):
     alone = stories["decsc-0"] | {"environment": {"device": "NVIDIA H200"}, "training": {"dataset": "cave", "case": ["gauss-95"]}}
     traced = {"dataset": "cave", "scenes": {"a": ""}, "crop": 64, "runs": {"decsc-0": {"weights": {"story": alone}}}}
-    assert "1 network for 10 minutes on NVIDIA H200, validation included" in comparison.describe(traced, untrained)
+    assert "1 network for 10 minutes on NVIDIA H200, validations on the way included" in comparison.describe(traced, untrained)
 
 
 def test_a_training_on_two_devices_is_of_both(stories):
@@ -169,6 +169,8 @@ def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs
     assert dots[0].get_color() == dots[1].get_color() != dots[2].get_color()
     shapes = [line.get_marker() for line in figure.legends[0].get_lines()[:2]]
     assert [line.get_marker() for line in dots] == [shapes[0], shapes[0], shapes[1]] and shapes[0] != shapes[1]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trained on CPU", "trained on NVIDIA H200", "best without training"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "trained on CPU, 0.013 to 0.047 M parameters", "trained on NVIDIA H200, 0.013 M parameters", "best without training",
+    ]
     assert [line.get_xdata()[0] for line in mixture.lines if line.get_linestyle() == "--"] == [25.5]
     assert (gauss.get_title(), mixture.get_title()) == ("gauss-95", "mixture")
