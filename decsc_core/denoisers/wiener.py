@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from decsc_core.denoisers.classical.noise_level import noise_level
 from decsc_core.model.decsc import noise_levels
 from decsc_core.transforms import cosines
 
@@ -27,6 +26,8 @@ NOISE = 1.6
 """Power of the noise of a coefficient, in that of its component's noise: more than 1, for some of a pilot's power is that of its errors."""
 LEAST = 1e-4
 """The noise of a band deviates by that [0, 1] at least."""
+NEAR = 3
+"""Bands no further away may share noise, as those of sensors do that are resampled."""
 AT_ONCE, ROWS = 16, 64
 """Components, and rows of windows of one, that are held at a time."""
 
@@ -66,11 +67,23 @@ def _components(cube: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Tensor:
 def _band_noise(noisy: np.ndarray) -> np.ndarray:
     """The deviation of each band's noise, (B,), in the unit of (H, W, B): the lower of two levels.
 
-    One is of what the other bands do not tell, as all of a clean band that noisy ones surround, the other of the finest details, as texture.
+    One is of what the bands that are not near do not tell by linear regression, for neighbours may share noise: all of a clean band that noisy
+    ones surround. The other is of the finest details: texture. With hardly more pixels than bands there is only that.
     """
-    cube = torch.from_numpy(noisy)
-    fine = torch.cat([noise_levels(rearrange(band, "h w -> 1 1 h w"))[0] for band in cube.unbind(2)])
-    return torch.minimum(noise_level(cube), fine.double()).numpy()
+    bands, pixels = noisy.shape[2], noisy.shape[0] * noisy.shape[1]
+    fine = torch.cat([noise_levels(rearrange(band, "h w -> 1 1 h w"))[0] for band in torch.from_numpy(noisy).unbind(2)]).double().numpy()
+    if pixels < 2 * bands:
+        return fine
+    mean = noisy.mean((0, 1), dtype=np.float64)
+    covariance = sum(row.T @ row for row in (row - mean for row in noisy)) / pixels
+    deviation = np.sqrt(covariance.diagonal()).clip(min=1e-12)
+    alike = covariance / np.outer(deviation, deviation) + 1e-9 * np.eye(bands)
+    untold = np.ones(bands)
+    for band in range(bands):
+        far = np.abs(np.arange(bands) - band) > NEAR
+        untold[band] -= alike[band, far] @ np.linalg.solve(alike[np.ix_(far, far)], alike[far, band])
+        untold[band] *= pixels / (pixels - far.sum())
+    return np.minimum(fine, deviation * np.sqrt(untold.clip(min=0)))
 
 
 def _filter(pilot: Tensor, image: Tensor, down: Tensor, across: Tensor) -> Tensor:
