@@ -4,7 +4,7 @@ Not in the paper. A scene has few spectra, and an estimate tells which, and wher
 frequencies; its errors point everywhere. So the noisy image is filtered once more, each cosine coefficient of each principal component
 keeping the share that is the estimate's in its power (Ghael, Sayeed, Baraniuk, Proc. SPIE 3169, 1997; in BM3D the second step). What a
 network has blurred comes back where there is little noise, and what it has let through goes. All bands are taken at once, also where a
-network saw them in windows. The constants were set on crops of two validation and four training scenes (notebook 13 tells the gains).
+network saw them in windows. The constants were set on crops of two validation and four training scenes; notebook 13 tells the gains.
 """
 
 from __future__ import annotations
