@@ -145,9 +145,9 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
         (method, sidecar(folder, dataset, case, method))
         for (method, case), _ in rows.groupby(["method", "case"], sort=False)
     ]
-    seed, crop = (known[0][1]["inputs"][key] for key in ("seed", "crop"))
-    drawn = "" if set(rows["case"]) == {AS_IS} else f", drawn once, seed {seed}"
-    told = [f"{noise[0].upper()}{noise[1:]}{drawn}; {describe_scenes(count, crop)}.", describe_data(dataset)]
+    scenes, seeds = describe_scenes(count, known[0][1]["inputs"]["crop"]), rows["seed"].astype(str).unique()
+    drawn = f", drawn once, seed {seeds[0]}" if len(seeds) == 1 else f", drawn with the seeds {', '.join(seeds)}"
+    told = [f"{noise[0].upper()}{noise[1:]}{drawn * (set(rows['case']) != {AS_IS})}; {scenes}.", describe_data(dataset)]
     told.append(describe_weights((method, story["weights"]) for method, story in known))
     told.append(describe_denoiser(next((story["weights"] for method, story in known if method == "decsc"), None)))
     if "mtsnnpp" in rows["method"].unique():
