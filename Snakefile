@@ -68,11 +68,11 @@ def code(*patterns):
 DATA = code("bands.py", "checks.py", "noise.py", "metrics.py", "scenes/*.py")
 NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "networks/catalog.py", "denoisers/base.py", "denoisers/device.py", "denoisers/equilibrium.py",
-    "denoisers/subspace.py", "denoisers/tiling.py", "denoisers/classical/noise_level.py",
+    "denoisers/tiling.py", "denoisers/wiener.py", "transforms.py",
 )
 DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "study/paper.py", "study/paper_tables.csv", "study/cubes.py")
 WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
-CLASSICAL = code("denoisers/base.py", "denoisers/device.py", "denoisers/classical/*.py")
+CLASSICAL = code("denoisers/base.py", "denoisers/device.py", "denoisers/classical/*.py", "transforms.py")
 PEERS = code(
     "model/dictionary.py", "model/shifts.py", "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
     "denoisers/base.py", "denoisers/device.py", "denoisers/learned.py", "denoisers/tiling.py",
