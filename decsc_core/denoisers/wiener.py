@@ -42,6 +42,8 @@ def wiener(estimate: np.ndarray, noisy: np.ndarray, trusted: np.ndarray, device:
         Float32.
     trusted : (H, W, B)
         The noisy cube with the estimate in place of gross errors, as impulses are.
+    device : torch.device or str
+        Where components are filtered, a few at a time.
     """
     unit = np.sqrt(_band_noise(noisy) ** 2 + LEAST**2)
     mean = estimate.mean((0, 1), dtype=np.float64)
@@ -67,8 +69,9 @@ def _components(cube: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Tensor:
 def _band_noise(noisy: np.ndarray) -> np.ndarray:
     """The deviation of each band's noise, (B,), in the unit of (H, W, B): the lower of two levels.
 
-    One is of what the bands that are not near do not tell by linear regression, for neighbours may share noise: all of a clean band that noisy
-    ones surround. The other is of the finest details: texture. With hardly more pixels than bands there is only that.
+    One is what bands further away than `NEAR` do not tell by linear regression (`classical.noise_level` takes all others, and so the noise that
+    neighbours share for signal), all of a clean band that noisy ones surround. The other is that of the finest details, texture among them.
+    With hardly more pixels than bands there is only that.
     """
     bands, pixels = noisy.shape[2], noisy.shape[0] * noisy.shape[1]
     fine = torch.cat([noise_levels(rearrange(band, "h w -> 1 1 h w"))[0] for band in torch.from_numpy(noisy).unbind(2)]).double().numpy()

@@ -46,14 +46,13 @@ def score(
     check_not_empty(seeds=seeds)
     parts, methods = [], list(dict.fromkeys([NOISY, *methods]))
     with TemporaryDirectory() as folder, redirect_stdout(None):
-        every = []
         for seed in seeds:
             own, shared = f"{folder}/{seed}", {"seed": seed, "crop": crop, "weights": weights}
             mixed = gather(profile, dataset, list(READINGS), methods, folder=own, **shared)
-            every.append(mixed)
             parts += [mixed, gather(profile, dataset, [GAUSSIAN], [NOISY], folder=own, **shared)]
-        about, traced = describe_rows(pd.concat(every), own), provenance(mixed, own)
-    return pd.concat(parts, ignore_index=True), about, traced | {"seed": list(seeds)}
+        both = pd.concat(parts, ignore_index=True)
+        about, traced = describe_rows(both[both["case"].isin(READINGS)], own), provenance(mixed, own)
+    return both, about, traced | {"seed": list(seeds)}
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -95,10 +95,10 @@ def test_the_same_inputs_are_not_computed_again(tmp_path, scenes, halving):
 
 
 def test_scenes_are_read_no_more_often_than_needed(tmp_path, scenes, halving, monkeypatch):
-    """Once where rows are there, or for a single scene; else all before the first is denoised, and each again."""
+    """Once where rows are there, for a single scene, or of crops, which are kept; else all before the first is denoised, and each again."""
     read = []
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: read.append(name) or scenes[name])
-    for options, names in (({}, SCENES * 2), ({}, SCENES), ({"scenes": ["south"]}, ["south"])):
+    for options, names in (({}, SCENES * 2), ({}, SCENES), ({"scenes": ["south"]}, ["south"]), ({"crop": 16}, SCENES)):
         score(tmp_path, **options)
         assert read == list(names)
         read.clear()

@@ -755,6 +755,13 @@ def test_evaluations_that_the_solver_refuses_are_told_before_the_training():
         config(model=model, evaluations=(2, 6))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which comes first")
+def test_a_mac_trains_where_it_denoises(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_fabric.accelerators.mps.MPSAccelerator.is_available", staticmethod(lambda: True))
+    path = train(config(), tmp_path / "run", progress=False)
+    assert weights.load(path).story["environment"]["device"] == "cpu"
+
+
 def test_a_run_that_ended_before_there_was_anything_to_keep_begins_anew(tmp_path, finished, monkeypatch):
     """Also as another one."""
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
