@@ -56,6 +56,8 @@ def read(path: str | Path) -> Scene:
     SceneError
         If the file is missing, of an unknown format, truncated, ambiguous, or holds infinity or what else
         `Scene.from_physical` refuses; NaN is no-data.
+    MemoryError
+        If there is not enough memory for it.
     """
     path = Path(path)
     if not path.exists():

@@ -147,7 +147,9 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
     ]
     scenes, seeds = describe_scenes(count, known[0][1]["inputs"]["crop"]), rows["seed"].astype(str).unique()
     drawn = f", drawn once, seed {seeds[0]}" if len(seeds) == 1 else f", drawn with the seeds {', '.join(seeds)}"
-    told = [f"{noise[0].upper()}{noise[1:]}{drawn * (set(rows['case']) != {AS_IS})}; {scenes}.", describe_data(dataset)]
+    if (rows["case"] == AS_IS).all():
+        drawn = ""
+    told = [f"{noise[0].upper()}{noise[1:]}{drawn}; {scenes}.", describe_data(dataset)]
     told.append(describe_weights((method, story["weights"]) for method, story in known))
     told.append(describe_denoiser(next((story["weights"] for method, story in known if method == "decsc"), None)))
     if "mtsnnpp" in rows["method"].unique():

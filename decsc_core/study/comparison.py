@@ -85,7 +85,7 @@ def table(
             "device": devices(stories[names[0]]),
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
-            "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
+            "parameters": _parameters(runs[names[0]]),
             "seeds": len(by_seed.columns),
             **by_seed.mean(axis=1)[cases],
             "spread": (by_seed.max(axis=1) - by_seed.min(axis=1)).max() if several else float("nan"),
@@ -179,9 +179,14 @@ def draw(
     axes[0, 0].set_yticks(range(len(order)), [label(method) for method in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel("MPSNR [dB]", fontsize=8)
-    millions = pd.Series([sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()) / 1e6 for names in groups]).groupby(on)
+    millions = pd.Series([_parameters(runs[names[0]]) / 1e6 for names in groups]).groupby(on)
     sizes = {where: f"{' to '.join(dict.fromkeys(f'{size:.2g}' for size in (own.min(), own.max())))} M parameters" for where, own in millions}
     handles = [Line2D([], [], linestyle="none", label=f"trained on {where}, {sizes[where]}", **look) for where, look in looks.items()]
     handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _parameters(run: TrainConfig) -> int:
+    """How many parameters the network of a training has."""
+    return sum(parameter.numel() for parameter in build(run.model).parameters())
