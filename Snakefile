@@ -65,7 +65,7 @@ def code(*patterns):
     return sorted(str(path) for pattern in patterns for path in Path("decsc_core").glob(pattern))
 
 
-DATA = code("bands.py", "checks.py", "noise.py", "metrics.py", "scenes/*.py")
+DATA = code("checks.py", "detail_level.py", "gaps.py", "metrics.py", "noise.py", "scale.py", "scenes/*.py")
 NETWORK = code(
     "deq.py", "weights.py", "model/*.py", "networks/catalog.py", "denoisers/base.py", "denoisers/device.py", "denoisers/equilibrium.py",
     "denoisers/tiling.py", "denoisers/wiener.py", "transforms.py",
@@ -519,7 +519,7 @@ rule complexity:
         [method_files(method) for method in config["complexity"]["methods"]],
         DATA,
         DRAWING,
-        code("study/averaging.py", "study/complexity.py", "study/rows.py"),
+        code("study/averaging.py", "study/complexity.py", "study/measure.py", "study/rows.py"),
         notebook="notebooks/06_complexity.ipynb",
     output:
         published("06_complexity"),

@@ -18,14 +18,14 @@ import pandas as pd
 import torch
 
 from decsc_core.atomic import write_text
-from decsc_core.console import file_target
 from decsc_core.denoisers import equilibrium
 from decsc_core.denoisers.registry import make
 from decsc_core.model import detail
 from decsc_core.noise import add_noise
+from decsc_core.outputs import file_target
 from decsc_core.scenes import photos
-from decsc_core.study.complexity import fastest
 from decsc_core.study.cubes import centre
+from decsc_core.study.measure import fastest
 
 ONE, ALL = 1, 9
 """Shifted copies: a single one, and those that the network averages."""

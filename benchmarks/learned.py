@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 
 from decsc_core.atomic import write_text
-from decsc_core.console import file_target
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
-from decsc_core.study.complexity import fastest, gmacs
+from decsc_core.outputs import file_target
+from decsc_core.study.complexity import gmacs
+from decsc_core.study.measure import fastest
 from decsc_core.study.paper import label
 
 OFFICIAL = {

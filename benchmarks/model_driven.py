@@ -25,14 +25,14 @@ import numpy as np
 import pandas as pd
 
 from decsc_core.atomic import write_text
-from decsc_core.console import file_target
 from decsc_core.denoisers.base import Denoiser
-from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.classical.whitened import Whitened
+from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.metrics import mpsnr
 from decsc_core.noise import add_noise
+from decsc_core.outputs import file_target
 from decsc_core.scenes import photos
-from decsc_core.study.complexity import fastest, peak_memory, worker
+from decsc_core.study.measure import fastest, peak_memory, worker
 
 CUBES = ("a_gauss", "a_mixture", "b_gauss", "b_mixture")
 SIDES = (64, 128, 256)

@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 
 from decsc_core.atomic import write_text
-from decsc_core.console import file_target
 from decsc_core.networks.catalog import LEARNED, PRIORS, SIZES
+from decsc_core.outputs import file_target
 from decsc_core.study import train as package
-from decsc_core.study.complexity import worker
+from decsc_core.study.measure import worker
 from decsc_core.study.paper import label
 from decsc_core.study.recipes import training
 

@@ -35,14 +35,14 @@ from torch import Tensor
 
 from decsc_core import deq
 from decsc_core.atomic import write_text
-from decsc_core.console import file_target
 from decsc_core.model import DECSC, SolverConfig, preset
 from decsc_core.model.decsc import Layer
 from decsc_core.networks.catalog import SIZES
+from decsc_core.outputs import file_target
 from decsc_core.scenes import DATASETS, load
 from decsc_core.study import train as package
-from decsc_core.study.complexity import peak_memory, worker
 from decsc_core.study.cubes import centre
+from decsc_core.study.measure import peak_memory, worker
 from decsc_core.study.patches import check_scenes, patch_batch, validation_set
 from decsc_core.study.recipes import RECIPES, training
 

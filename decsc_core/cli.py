@@ -16,12 +16,10 @@ import numpy as np
 import typer
 
 from decsc_core import __version__, noise as noises
-from decsc_core.bands import single_valued, without_image
-from decsc_core.console import (
-    OneLineGroup, Refused, blaming, check_file_target, check_folder_target, check_scene_target, json_text, json_tree,
-    say, telling, write_json,
-)
+from decsc_core.console import OneLineGroup, Refused, blaming, say, telling
 from decsc_core.denoisers.registry import LEARNED, METHODS, make
+from decsc_core.gaps import single_valued, without_image
+from decsc_core.outputs import check_file_target, check_folder_target, check_scene_target, json_text, json_tree, write_json
 
 if TYPE_CHECKING:
     from decsc_core.denoisers import Denoiser, Estimate

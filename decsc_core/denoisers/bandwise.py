@@ -14,7 +14,7 @@ import pywt
 from skimage.restoration import cycle_spin, denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 from tqdm.auto import tqdm
 
-from decsc_core.bands import detail_level
+from decsc_core.detail_level import detail_level
 from decsc_core.denoisers.base import Denoiser, Estimate
 
 SMALLEST_SIDE = 6

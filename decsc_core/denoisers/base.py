@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from decsc_core.bands import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level, stand_in, without_image
 from decsc_core.checks import real_numbers
+from decsc_core.gaps import stand_in, without_image
+from decsc_core.scale import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level
 
 ENORMOUS = 1e12
 """Beyond it, squares summed in single precision are no longer safe, nor are those of its inverse below that."""

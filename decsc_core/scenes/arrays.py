@@ -1,8 +1,7 @@
-"""NumPy files (`.npy`, `.npz`) and the folders of band images in which CAVE is distributed."""
+"""NumPy files (`.npy`, `.npz`)."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .georeference import to_nanometres
 from .scene import Scene, SceneError, as_cube
-
-CAVE_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
-"""Band centres of CAVE and ICVL [nm]."""
-WAVELENGTH_NAMES = ("wavelengths", "wavelength", "wavelengths_nm", "wl", "lambda", "bands", "wave", "waves")
-"""What a vector of wavelengths may be called, in MATLAB and NumPy files that state no unit."""
+from .wavelengths import WAVELENGTH_NAMES, find_wavelengths, refuse_bands_first, to_nanometres
 
 
 def read_npy(path: Path) -> Scene:
@@ -76,50 +70,6 @@ def read_npz(path: Path) -> Scene:
     return Scene.from_physical(cube, name, missing=missing, wavelengths=wavelengths, metadata={"format": "npz"})
 
 
-def counts_of_bands(shape: tuple[int, ...]) -> set[int]:
-    """How many wavelengths a cube of that shape (H, W, B) may have, also if its bands should come first; one number beside one row is none."""
-    return {shape[2]} | ({shape[0]} - {1})
-
-
-def find_wavelengths(path: Path, shape: tuple[int, ...], named: dict[str, np.ndarray]) -> tuple[str | None, np.ndarray | None]:
-    """The first of the arrays with names of wavelengths that may be those of a cube of that shape: its name, and they in nm.
-
-    If there is none, a warning tells why, but of those that are often called so and are something else.
-
-    Raises
-    ------
-    SceneError
-        As `refuse_bands_first`.
-    """
-    vectors = {name: values.ravel().astype(np.float64) for name, values in named.items()}
-    for name, values in vectors.items():
-        if values.size in counts_of_bands(shape) and may_be_wavelengths(name, values):
-            refuse_bands_first(path, shape, values.size)
-            return name, to_nanometres(values)
-    for name, values in vectors.items():
-        wrong = values[~((0 < values) & (values < np.inf))]
-        reason = f"{name} has {values.size} entries for {shape[2]} bands" if values.size != shape[2] else f"{name} holds {wrong[0]:g}" if wrong.size else ""
-        if reason and name.lower() not in ("bands", "lambda"):
-            warnings.warn(f"{path}: wavelengths are left out: {reason}", stacklevel=2)
-    return None, None
-
-
-def refuse_bands_first(path: Path, shape: tuple[int, ...], wavelengths: int) -> None:
-    """A SceneError if there are as many wavelengths as the first axis of a cube is long, but not the last."""
-    if wavelengths == shape[0] != shape[2]:
-        raise SceneError(f"{path}: the cube is {'x'.join(map(str, shape))} with {wavelengths} wavelengths; bands come last")
-
-
-def may_be_wavelengths(name: str, values: np.ndarray) -> bool:
-    """Whether a vector of that name holds wavelengths: positive, not all equal, and no list of band numbers.
-
-    Such a list counts the bands or, as ``bands``, begins with whole numbers below 100.
-    """
-    whole = name.lower() == "bands" and values[0] < 100 and np.array_equal(values, values.round())
-    counts = whole or np.array_equal(values, np.arange(1, values.size + 1))
-    return bool(((0 < values) & (values < np.inf)).all() and (values.size == 1 or np.ptp(values))) and not counts
-
-
 def write_npz(scene: Scene, path: Path) -> None:
     """Write the physical values as `cube` (NaN where there are no data) with what else the format carries."""
     fields = {"cube": values_or_nan(scene), "scale": 1.0, "offset": 0.0, "name": scene.name}
@@ -151,49 +101,3 @@ def values_or_nan(scene: Scene) -> np.ndarray:
     if missing is not None:
         values[missing] = np.nan
     return values
-
-
-def cave_images(folder: Path) -> list[Path]:
-    """The 31 band images `<scene>_01.png` to `_31.png` in a folder or in the one folder inside it."""
-    found = band_folders(folder)
-    if not found:
-        raise SceneError(f"{folder}: no band images found; a CAVE folder has *_01.png to *_31.png")
-    if len(found) > 1:
-        listed = ", ".join(place.name for place in found)
-        raise SceneError(f"{folder}: several scenes in it: {listed}; give one of these folders")
-    ((place, images),) = found.items()
-    numbers = [int(file.stem[-2:]) for file in images]
-    if numbers != list(range(1, len(CAVE_WAVELENGTHS) + 1)):
-        raise SceneError(f"{place}: band images {numbers} found; a CAVE folder has *_01.png to *_31.png")
-    return images
-
-
-def band_folders(folder: Path) -> dict[Path, list[Path]]:
-    """The images of a folder that `_band_images` finds, or, if there are none, of each folder in it that has some."""
-    places = [folder] if _band_images(folder) else sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    return {place: images for place in places if (images := _band_images(place))}
-
-
-def _band_images(folder: Path) -> list[Path]:
-    """The images in a folder whose names end with a number of two digits, in order."""
-    return sorted(file for file in folder.glob("[!.]*.png") if re.search(r"_\d\d\.png$", file.name))
-
-
-def read_cave(folder: Path) -> Scene:
-    """Read a CAVE folder: 1.0 is 65535 in a 16-bit image and 255 in an 8-bit one; 400 to 700 nm."""
-    from skimage.io import imread
-
-    bands = []
-    for file in cave_images(folder):
-        try:
-            image = imread(file)
-        except Exception as error:  # its plugins raise many kinds
-            raise SceneError(f"{file}: cannot be read as an image ({str(error).splitlines()[0]})") from error
-        if image.dtype not in (np.uint8, np.uint16):
-            raise SceneError(f"{file}: the image is {image.dtype}; a CAVE band is 8 or 16 bits")
-        grey = image if image.ndim == 2 else image[:, :, 0]
-        bands.append(grey.astype(np.float32) / np.float32(np.iinfo(image.dtype).max))
-        if bands[-1].shape != bands[0].shape:
-            raise SceneError(f"{file}: the image is {bands[-1].shape} but band 1 is {bands[0].shape}; sizes must agree")
-    name = re.sub(r"(_ms)?_\d\d$", "", cave_images(folder)[0].stem)
-    return Scene(np.stack(bands, axis=2), name, CAVE_WAVELENGTHS, metadata={"format": "cave"})

@@ -15,16 +15,9 @@ import spectral.io.envi as spy
 from rasterio.errors import RasterioError
 from spectral.io.spyfile import SpyFile
 
-from .georeference import (
-    envi_georeference,
-    georeference,
-    opened,
-    scaled,
-    to_nanometres,
-    values_with_nodata,
-    where_missing,
-)
+from .georeference import envi_georeference, georeference, opened, scaled, values_with_nodata, where_missing
 from .scene import Scene, SceneError, as_cube
+from .wavelengths import to_nanometres
 
 DATA_EXTENSIONS = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".pix", ".rfl")
 INTERLEAVES = ("bsq", "bil", "bip")

@@ -12,6 +12,7 @@ import numpy as np
 from decsc_core.atomic import followed, replacing
 
 from . import arrays, envi, geotiff, matlab
+from .cave import read_cave
 from .georeference import GEOREFERENCE, SIDECARS
 from .scene import Scene, SceneError
 
@@ -63,7 +64,7 @@ def read(path: str | Path) -> Scene:
     if not path.exists():
         raise SceneError(f"{path}: there is no such file or folder")
     if path.is_dir():
-        reader = arrays.read_cave
+        reader = read_cave
     elif path.suffix.lower() not in _READERS and envi.header_beside(path):
         reader = envi.read_envi
     else:

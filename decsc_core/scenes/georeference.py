@@ -1,9 +1,8 @@
-"""What ENVI and GeoTIFF share: coordinate system, transform, scales, no-data value, wavelength units."""
+"""What ENVI and GeoTIFF share: coordinate system, transform, scales, no-data value."""
 
 from __future__ import annotations
 
 import tempfile
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,6 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from .scene import Scene, SceneError
 
-NANOMETRES = {
-    "nanometers": 1.0, "nanometres": 1.0, "nanometer": 1.0, "nm": 1.0,
-    "micrometers": 1e3, "micrometres": 1e3, "micrometer": 1e3, "microns": 1e3, "micron": 1e3, "um": 1e3, "\u03bcm": 1e3,
-    "millimeters": 1e6, "mm": 1e6, "centimeters": 1e7, "cm": 1e7, "meters": 1e9, "m": 1e9,
-    "angstroms": 0.1, "angstrom": 0.1,
-}  # fmt: skip
-"""Nanometres in one unit, by the unit's name in a file."""
-PER_NANOMETRE = {"wavenumber": 1e7, "cm-1": 1e7, "ghz": 299_792_458.0, "mhz": 299_792_458e3}
-"""Waves in a length, or in a time, at a wavelength of 1 nm: units that grow as the wavelength falls."""
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Endings of files that GDAL keeps beside an image and that would be wrong of another in its place."""
 HUGE = 1e30
@@ -32,31 +22,6 @@ HUGE = 1e30
 GEOREFERENCE = ("crs", "transform", "gcps", "rpcs")
 """Keys of a scene's metadata that tell where it lies."""
 ENVI_FIELDS = ("map info", "coordinate system string")
-
-
-def to_nanometres(values: Any, unit: str | None = None) -> np.ndarray:
-    """Wavelengths in nm, of numbers or of the texts that a header has.
-
-    Without a unit, values that are all below 100 are taken as micrometres and others as nanometres; 1, 2, 3, ... are numbers of bands.
-
-    Raises
-    ------
-    ValueError
-        If a value is no number above 0, the unit is not one of length or frequency, or they number the bands; the message says so.
-    """
-    wavelengths = np.asarray([float(value) for value in values])
-    if not ((0 < wavelengths) & (wavelengths < np.inf)).all():
-        raise ValueError(f"{values[np.argmin((0 < wavelengths) & (wavelengths < np.inf))]} is no wavelength")
-    key = unicodedata.normalize("NFKC", unit or "unknown").strip().lower()  # which makes one of the two signs for micro
-    if key == "unknown":
-        if len(wavelengths) > 1 and np.array_equal(wavelengths, np.arange(len(wavelengths)) + 1):
-            raise ValueError("they have no unit and number the bands")
-        return wavelengths * (1e3 if wavelengths.max() < 100 else 1.0)
-    if key in PER_NANOMETRE:
-        return PER_NANOMETRE[key] / wavelengths
-    if key not in NANOMETRES:
-        raise ValueError(f"the unit {unit!r} is not known")
-    return wavelengths * NANOMETRES[key]
 
 
 @contextmanager

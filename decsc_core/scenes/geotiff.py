@@ -13,8 +13,9 @@ from einops import rearrange
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
-from .georeference import georeference, opened, scaled, to_nanometres, values_with_nodata, where_missing
+from .georeference import georeference, opened, scaled, values_with_nodata, where_missing
 from .scene import Scene, SceneError, as_cube
+from .wavelengths import to_nanometres
 
 STALE = "STATISTICS_"
 """Prefix of the tags that described the source's values and would be wrong of others."""

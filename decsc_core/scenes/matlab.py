@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import scipy.io
 
-from .arrays import WAVELENGTH_NAMES, find_wavelengths, values_or_nan
+from .arrays import values_or_nan
 from .scene import Scene, SceneError
+from .wavelengths import WAVELENGTH_NAMES, find_wavelengths
 
 CUBE_NAMES = ("cube", "data", "hsi", "img", "image", "rad")
 """Names that settle which variable is the cube when a file has several of three dimensions."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import CAVE_WAVELENGTHS as WAVELENGTHS
+from .cave import CAVE_WAVELENGTHS as WAVELENGTHS
 from .scene import Scene, SceneError
 
 REGIONS = 150

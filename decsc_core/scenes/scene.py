@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from decsc_core.bands import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level, stand_in, without_image
+from decsc_core.gaps import stand_in, without_image
+from decsc_core.scale import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level
 
 FILL_SHARE, FILL_GAP = 0.001, 3
 """An extreme value that this share of all values has, this many ranges of all others away from them, is no datum."""

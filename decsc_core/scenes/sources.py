@@ -17,7 +17,7 @@ import numpy as np
 import pooch
 
 from . import files
-from .arrays import CAVE_WAVELENGTHS, band_folders, read_cave
+from .cave import CAVE_WAVELENGTHS, band_folders, read_cave
 from .checksums import SHA256
 from .envi import DATA_EXTENSIONS, header_beside
 from .scene import Scene, SceneError

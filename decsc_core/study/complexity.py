@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import forkserver
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,10 +18,10 @@ from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
 from decsc_core.study import paper
+from decsc_core.study.measure import fastest, peak_memory, worker
 from decsc_core.study.paper import label
 from decsc_core.weights import CAMERA_BANDS, Weights, WeightsError, shipped
 
-T = TypeVar("T")
 PAPER_EVALUATIONS = {"decsc": 21, "decsc-mamba": 25}
 """Evaluations of f to which the FLOPs column of Table IV amounts, when its own way of counting is applied."""
 COLUMNS = (
@@ -79,41 +72,6 @@ def _count(work: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         work()
     return counter.get_total_flops() / 2e9
-
-
-def fastest(work: Callable[[], T], repeats: int) -> tuple[float, float, T]:
-    """CPU and wall seconds of the call with the least CPU time, that other load disturbs least, and the last result."""
-    times = []
-    for _ in range(repeats):
-        started = time.process_time(), time.perf_counter()
-        result = work()
-        times.append((time.process_time() - started[0], time.perf_counter() - started[1]))
-    return *min(times), result
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held so far [MB]."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def worker(threads: int) -> ProcessPoolExecutor:
-    """A fresh process in which to measure with that many threads.
-
-    It is forked from a server that has imported the libraries and done nothing else, which saves seconds a process. The
-    number of threads of the first worker holds for the libraries of all; torch's is set by `measure`.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    forkserver.ensure_running()
-    del os.environ["OMP_NUM_THREADS"]
-    if before is not None:
-        os.environ["OMP_NUM_THREADS"] = before
-    return ProcessPoolExecutor(1, mp_context=context)
 
 
 def subjects(methods: Iterable[str], weights: Mapping[str, str]) -> list[tuple[str, str]]:

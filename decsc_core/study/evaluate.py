@@ -21,14 +21,14 @@ import torch
 
 from decsc_core import metrics
 from decsc_core.atomic import write_text, write_whole
-from decsc_core.bands import single_valued
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.registry import METHODS, make
+from decsc_core.gaps import single_valued
 from decsc_core.noise import CASES, add_noise
 from decsc_core.scenes import Scene, load_scene, scene_names
 from decsc_core.scenes.sources import ICVL_FIGURE_4
-from decsc_core.study.complexity import peak_memory
 from decsc_core.study.cubes import centre
+from decsc_core.study.measure import peak_memory
 from decsc_core.study.provenance import code_version, environment
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from decsc_core.bands import detail_level
+from decsc_core.detail_level import detail_level
 
 
 def noise_levels(cube: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from decsc_core import metrics
-from decsc_core.bands import blank
 from decsc_core.denoisers.registry import make
+from decsc_core.gaps import blank
 from decsc_core.scenes import Scene, load_scene
 from decsc_core.study.cubes import centre
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +48,6 @@ def test_an_evaluation_of_f_costs_what_the_released_one_does(method, side):
 def test_shifted_copies_count(noisy):
     one, two = (complexity.gmacs(configure("decsc", "tiny", shifts=count), 24, evaluations=3) for count in (1, 2))
     assert two == pytest.approx(2 * one, rel=0.2)
-
-
-def test_the_fastest_call_is_that_of_the_least_cpu_time(monkeypatch):
-    clock = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0])
-    monkeypatch.setattr(complexity.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(complexity.time, "perf_counter", lambda: 0.0)
-    results = iter("abc")
-    assert complexity.fastest(lambda: next(results), 3) == (1.0, 0.0, "c")
 
 
 def test_a_network_with_weights_is_measured_beside_the_published_one(tmp_path):
@@ -120,13 +111,6 @@ def test_an_unrolled_network_has_no_evaluations_to_count(monkeypatch, noisy):
     monkeypatch.setattr(complexity, "configure", lambda method: config)
     with pytest.raises(ValueError, match="the network is unrolled"):
         complexity.measure("decsc", "", noisy, shifts=1)
-
-
-def test_a_process_to_measure_in_leaves_the_threads_of_the_caller(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with complexity.worker(2) as process:
-        assert process.submit(int, "7").result() == 7
-    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_only_square_images_are_measured(noisy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decsc_core.bands import detail_level
+from decsc_core.detail_level import detail_level
 
 FEWEST_BANDS = 4
 """With fewer bands there is too little to predict a band from."""

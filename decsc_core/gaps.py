@@ -1,24 +1,8 @@
-"""Which values are an image in [0, 1], where a cube holds none, what stands in for it there, and how noisy a band is."""
+"""Where a cube holds no image, and what stands in for it there."""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-
-REFLECTANCE_LIKE = (-0.5, 1.5)
-"""Floats whose 5th to 95th percentiles lie in this interval are taken as [0, 1] data and left as they are, ..."""
-REFLECTANCE_SPAN = 0.25
-"""... if their 0.1 and 99.9 percentiles are at least this far apart, ..."""
-DARKEST = -0.06
-"""... and their darkest areas no darker than this, as those of cubes are whose mean was taken away. Of crops in [0, 1]
-with noise of the paper's cases none was below -0.04."""
-
-LARGEST = 1e3
-"""A single value that lies this far from 0 where the others lie in about [0, 1] is no datum."""
-
-BLANK = 0.1
-"""With more than this share of zero details a band has areas of one value, which tell nothing of its noise."""
 
 RUN = 9
 """So many pixels in a row along the edge of an image, of one value in all bands, are a border."""
@@ -91,34 +75,3 @@ def stand_in(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _inside(at: np.ndarray, side: int) -> np.ndarray:
     """Indices from -side to 2 side - 1 reflected into 0 ... side - 1, without repeating the border."""
     return np.pad(np.arange(side), side, mode="reflect" if side > 1 else "edge")[at + side]
-
-
-def dark_level(cube: np.ndarray) -> float:
-    """How bright the darkest areas of (H, W, B) are: the 5th percentile of the means of 9 x 9 pixels of a band, which noise hardly moves.
-
-    Of many bands some 32 evenly spaced ones are enough.
-    """
-    from scipy.ndimage import uniform_filter
-
-    cube = cube[:, :, :: max(cube.shape[2] // 32, 1)]
-    if cube.dtype not in (np.float32, np.float64):  # the others that the filter does not take among them
-        cube = cube.astype(np.float64)
-    return float(np.percentile(uniform_filter(cube, (9, 9, 1)), 5))
-
-
-def detail_level(image: np.ndarray) -> float:
-    """Standard deviation of the noise of a band (H, W), at least 6 x 6 pixels, from its finest diagonal wavelet details.
-
-    Areas of one value do not count; 0 where there is no more than rounding.
-    """
-    import pywt  # here, for they take half a second
-    from skimage.restoration import estimate_sigma
-
-    details = np.abs(pywt.dwtn(image, "db2")["dd"])
-    zero = details <= 1e-6 * np.abs(image).mean()
-    if zero.mean() > BLANK:
-        return 0.0 if zero.all() else float(np.median(details[~zero]) / 0.6745)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the mean of no details, and of bands as narrow as pixels have colours
-        sigma = float(estimate_sigma(image))
-    return sigma if sigma > 1e-6 * np.abs(image).max() else 0.0
