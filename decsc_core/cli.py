@@ -460,6 +460,7 @@ def data(
         raise Refused(f"{name}: there is no such data set; there are {', '.join(DATASETS)}")
     with blaming("DECSC_DATA"):
         told = [dataset_lines(entry, details=name is not None) for entry in (DATASETS.values() if name is None else [DATASETS[name]])]
-    typer.echo(f"looked for in {root()} (the environment variable DECSC_DATA)")
+    place = root()
+    typer.echo(f"looked for in {place}{'' if place.is_dir() else ', which does not exist'}; the environment variable DECSC_DATA names another folder")
     for lines in told:
         typer.echo("\n" + "\n".join(lines))

@@ -553,6 +553,13 @@ def test_data_says_why_it_cannot_tell_what_is_here(decsc, tmp_path, monkeypatch)
     assert (code, out) == (2, "") and err.startswith("decsc: DECSC_DATA: ") and "File name too long" in err
 
 
+def test_a_folder_of_data_that_does_not_exist_is_told(decsc, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path))
+    assert decsc("data")[1].startswith(f"looked for in {tmp_path}; ")
+    monkeypatch.setenv("DECSC_DATA", str(tmp_path / "elsewhere"))
+    assert decsc("data")[1].startswith(f"looked for in {tmp_path / 'elsewhere'}, which does not exist; ")
+
+
 @pytest.mark.parametrize("dataset, scene, file", [
     ("cave", "beads", "cave/cave_beads.npz"),
     ("cave", "beads", "beads_ms/"),
