@@ -698,6 +698,7 @@ rule comparison:
         run_files(COMPARED, COMPARED_CASES),
         [run_files(both, trained_cases(both[0])) for both in TUNED.items()],
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
+        [method_files(method) for method in UNTRAINED],
         DATA,
         DRAWING,
         NETWORK,

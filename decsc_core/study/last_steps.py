@@ -1,11 +1,10 @@
-"""What other networks gain by the last steps of DECSC's denoiser, misfit and Wiener filter: the same after each, on the same cubes."""
+"""What other methods gain by the last steps of DECSC's denoiser, misfit and Wiener filter: the same after each, on the same cubes."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,50 +27,50 @@ from decsc_core.study.evaluate import noisy_cube
 
 
 def scores(
-    networks: Mapping[str, str | Path], scenes: Sequence[Scene], cases: Sequence[str], seed: int, misfits: Sequence[float]
+    denoisers: Mapping[str, Denoiser], scenes: Sequence[Scene], cases: Sequence[str], seed: int, misfits: Sequence[float]
 ) -> pd.DataFrame:
-    """MPSNR of networks whose estimates had the mean of a misfit added and were filtered, DECSC's own steps left out: one copy, one pass.
+    """MPSNR of estimates that had the mean of a misfit added and were filtered.
 
     Parameters
     ----------
-    networks : mapping
-        The weights file of each.
+    denoisers : mapping
+        By name; networks as `alone` makes them.
     misfits : sequence of float
-        Scales e; 0 is the network alone.
+        Scales e; 0 is the estimate as it is.
 
     Returns
     -------
     DataFrame
-        A row for each network and misfit: `network`, `misfit`, and a column a noise case, the mean over scenes [dB].
+        A row for each denoiser and misfit: `name`, `misfit`, and a column a noise case, the mean over scenes [dB].
     """
     found = []
-    for name, file in networks.items():
-        denoise = _alone(files.load(file))
+    for name, denoise in denoisers.items():
         for case, scene in itertools.product(cases, scenes):
             noisy = noisy_cube(scene, case, seed)
             cube = denoise(noisy).cube
             for e in misfits:
-                found.append({"network": name, "misfit": e, "case": case, "psnr": metrics.mpsnr(scene.cube, _last(noisy, cube, e))})
-    means = pd.DataFrame(found).groupby(["network", "misfit", "case"], sort=False)["psnr"].mean().unstack()
+                found.append({"name": name, "misfit": e, "case": case, "psnr": metrics.mpsnr(scene.cube, _last(noisy, cube, e))})
+    means = pd.DataFrame(found).groupby(["name", "misfit", "case"], sort=False)["psnr"].mean().unstack()
     return means[list(cases)].reset_index()
 
 
 def gains(scored: pd.DataFrame) -> pd.DataFrame:
-    """A row a network of `scores`, with the misfit that is best for it in the mean over the cases.
+    """A row a denoiser of `scores`, with the misfit that is best for it in the mean over the cases.
 
     Returns
     -------
     DataFrame
-        `network`, `misfit`; a column a noise case, MPSNR with that misfit [dB]; `gain`, `least`, `most`: what it gains over
+        `name`, `misfit`; a column a noise case, MPSNR with that misfit [dB]; `gain`, `least`, `most`: what it gains over
         none [dB], the mean, the least and the most of the cases.
     """
-    means = scored.set_index(["network", "misfit"])
-    best = means.loc[means.mean(axis=1).groupby("network", sort=False).idxmax()]
-    gained = best.sub(means.xs(0, level="misfit"), level="network")
+    means = scored.set_index(["name", "misfit"])
+    best = means.loc[means.mean(axis=1).groupby("name", sort=False).idxmax()]
+    gained = best.sub(means.xs(0, level="misfit"), level="name")
     return best.assign(gain=gained.mean(axis=1), least=gained.min(axis=1), most=gained.max(axis=1)).reset_index()
 
 
-def _alone(weights: files.Weights) -> Denoiser:
+def alone(weights: files.Weights) -> Denoiser:
+    """The network as a denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit."""
     if not isinstance(weights.model, DECSC):
         return Learned(weights)
     weights.model.config = replace(weights.model.config, misfit=0)

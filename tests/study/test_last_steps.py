@@ -1,4 +1,4 @@
-"""study.last_steps: the misfit's mean and the Wiener filter after any network."""
+"""study.last_steps: the misfit's mean and the Wiener filter after any method."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from decsc_core import metrics
 from decsc_core import weights as files
 from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.learned import Learned
+from decsc_core.denoisers.registry import make
 from decsc_core.denoisers.wiener import wiener
 from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import cut
@@ -39,14 +40,19 @@ def scenes() -> list:
     return [evaluated_scene("photos", name, 20) for name in ("chelsea", "coffee")]
 
 
-def test_the_mean_is_added_to_each_network_alone_and_the_sum_filtered(networks, scenes):
-    scored = last_steps.scores(networks, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["network", "misfit"])
-    assert list(scored.index) == [("decsc", 0), ("decsc", E), ("qrnn3d", 0), ("qrnn3d", E)] and list(scored.columns) == ["gauss-15", "mixture"]
-    for name, file in networks.items():
-        loaded = files.load(file)
-        if name == "decsc":
+def test_the_mean_is_added_to_each_estimate_and_the_sum_filtered(networks, scenes):
+    denoisers = {name: last_steps.alone(files.load(file)) for name, file in networks.items()} | {"tv": make("tv")}
+    scored = last_steps.scores(denoisers, scenes, ["gauss-15", "mixture"], 0, (0, E)).set_index(["name", "misfit"])
+    assert list(scored.index) == [(name, e) for name in ("decsc", "qrnn3d", "tv") for e in (0, E)] and list(scored.columns) == ["gauss-15", "mixture"]
+    for name in denoisers:
+        if name == "tv":
+            denoise = make("tv")
+        elif name == "qrnn3d":
+            denoise = Learned(files.load(networks[name]))
+        else:
+            loaded = files.load(networks[name])
             loaded.model.config = replace(loaded.model.config, misfit=0)
-        denoise = Equilibrium(loaded, shifts=1) if name == "decsc" else Learned(loaded)
+            denoise = Equilibrium(loaded, shifts=1)
         for case in scored:
             alone, added = [], []
             for scene in scenes:
@@ -64,11 +70,11 @@ def test_the_mean_is_added_to_each_network_alone_and_the_sum_filtered(networks, 
 
 def test_gains_are_of_the_misfit_that_is_best_in_the_mean():
     scored = pd.DataFrame({
-        "network": ["one"] * 3 + ["other"] * 3, "misfit": [0, 0.01, 0.02] * 2,
+        "name": ["one"] * 3 + ["other"] * 3, "misfit": [0, 0.01, 0.02] * 2,
         "gauss-15": [30.0, 33, 34, 36, 35, 33], "mixture": [20.0, 21, 19, 25, 24, 23],
     })
     gained = last_steps.gains(scored)
     assert gained.to_dict("records") == [
-        {"network": "one", "misfit": 0.01, "gauss-15": 33.0, "mixture": 21.0, "gain": 2.0, "least": 1.0, "most": 3.0},
-        {"network": "other", "misfit": 0.0, "gauss-15": 36.0, "mixture": 25.0, "gain": 0.0, "least": 0.0, "most": 0.0},
+        {"name": "one", "misfit": 0.01, "gauss-15": 33.0, "mixture": 21.0, "gain": 2.0, "least": 1.0, "most": 3.0},
+        {"name": "other", "misfit": 0.0, "gauss-15": 36.0, "mixture": 25.0, "gain": 0.0, "least": 0.0, "most": 0.0},
     ]
