@@ -419,6 +419,7 @@ rule evaluate_run:
     wildcard_constraints:
         dataset="|".join(DATASETS),
         case="|".join(CASES),
+        method="|".join(LEARNED),
     params:
         seed=config["seed"],
         crop=f"--crop {config['crop']}" if config["crop"] else "",

@@ -13,14 +13,14 @@ from pathlib import Path
 def replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside `targets` that take their place, in this order, if the block succeeds.
 
-    The names end like those of the targets, for writers that go by the suffix; whatever else a writer leaves beside
+    The names are no longer than those of the targets need be and end like them, for writers that go by the suffix; whatever else a writer leaves beside
     them under such a name is removed. OSError if a target is there and no file: a device or pipe would be gone.
     """
     for target in targets:
         if target.exists() and not target.is_file():
             raise OSError(f"{target}: is a folder, device or pipe; give the name of a file")
     token = secrets.token_hex(4)
-    temporary = tuple(target.with_name(f".{token}-{target.name}") for target in targets)
+    temporary = tuple(target.with_name(f".{token}-new{target.suffix}") for target in targets)
     try:
         yield temporary
         for source, target in zip(temporary, targets, strict=True):

@@ -18,7 +18,7 @@ import typer
 from decsc_core import __version__, noise as noises
 from decsc_core.console import OneLineGroup, Refused, blaming, say, telling
 from decsc_core.denoisers.registry import LEARNED, METHODS, make
-from decsc_core.gaps import single_valued, without_image
+from decsc_core.gaps import without_image
 from decsc_core.outputs import check_file_target, check_folder_target, check_scene_target, json_text, json_tree, write_json
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def denoise(
         for path in written:
             check_file_target(path, weights)
     if record is not None:
-        check_file_target(record, source, *files_of(source), *written, *([weights] if weights else []))
+        with blaming(str(source)):
+            parts = files_of(source)
+        check_file_target(record, source, *parts, *written, *([weights] if weights else []))
     if device == "cuda":
         from decsc_core.denoisers.device import pick_device
 
@@ -228,7 +230,7 @@ def noise(
 ) -> None:
     """Add the paper's noise to a scene, in its [0, 1] scale, and print what was drawn as one line of JSON.
 
-    Bands that are bad or of a single value stay as they are.
+    Bands that are bad or of a single value stay as they are; areas of one spectrum, as borders, get noise like all others.
 
     gauss-15, -55 and -95 have another sigma in every band, up to that; mixture adds impulses, stripes and dead columns to
     gauss-95, in disjoint thirds of the bands or, mixture-independent, in thirds drawn one by one; corr has sigmas that follow
@@ -239,7 +241,7 @@ def noise(
     check_scene_target(out, source)
     with blaming(), telling():
         scene = read(source)
-    noisy, dead = scene.cube.copy(), single_valued(scene.cube)
+    noisy, dead = scene.cube.copy(), without_image(scene.cube)[0]
     if dead.any():
         say(f"bands that are bad or of a single value in {source} stay as they are; counted from 1: {_numbers(np.flatnonzero(dead))}")
     noisy[:, :, ~dead], degradation = noises.add_noise(scene.cube[:, :, ~dead], case.value, np.random.default_rng(seed))
@@ -277,7 +279,7 @@ def score(
     if reference.cube.shape != scored.cube.shape:
         shapes = scored.cube.shape, reference.cube.shape
         raise Refused(f"{estimate}: the scene is {shapes[0]} but {clean} is {shapes[1]}; give scenes of one shape")
-    dead = single_valued(reference.cube)
+    dead = without_image(reference.cube)[0]
     if dead.any():
         say(f"bands that are bad or of a single value in {clean} do not count: {_numbers(np.flatnonzero(dead))}")
     cubes = ((s.physical()[..., ~dead] - np.float64(reference.offset)) / reference.scale for s in (reference, scored))

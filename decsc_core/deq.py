@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -389,10 +390,10 @@ def check_options(method: str, rel_tol: float, max_iter: int, memory: int, mixin
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     least = 3 if stop == "batch" else 1
-    if max_iter < least:
-        raise ValueError(f"max_iter must be at least {least} with stop={stop!r}, got {max_iter}")
-    if memory < 1:
-        raise ValueError(f"memory must be at least 1, got {memory}")
+    if not isinstance(max_iter, Integral) or max_iter < least:
+        raise ValueError(f"max_iter must be a whole number of at least {least} with stop={stop!r}, got {max_iter}")
+    if not isinstance(memory, Integral) or memory < 1:
+        raise ValueError(f"memory must be a whole number of at least 1, got {memory}")
     if not 0 < mixing < torch.inf:
         raise ValueError(f"mixing must be a number above 0, got {mixing}")
     for name, value in (("rel_tol", rel_tol), ("ridge", ridge)):

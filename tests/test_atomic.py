@@ -26,6 +26,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.txt": "old"}
 
 
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path):
+    path = tmp_path / f"{'é' * 125}a.txt"
+    write_text(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_writer_that_makes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a", tmp_path / "b") as (first, _):
         first.write_text("only one of two")

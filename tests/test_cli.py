@@ -560,6 +560,32 @@ def test_a_folder_of_data_that_does_not_exist_is_told(decsc, tmp_path, monkeypat
     assert decsc("data")[1].startswith(f"looked for in {tmp_path / 'elsewhere'}, which does not exist; ")
 
 
+def test_a_result_that_is_there_is_written_again(decsc, tmp_path):
+    write(Scene.from_physical(np.random.default_rng(0).random((12, 12, 4), np.float32), "s"), tmp_path / "scene.npy")
+    for _ in range(2):
+        code, _, err = decsc("denoise", "scene.npy", "scene.hdr", "--method", "tv")
+        assert code == 0, err
+    assert decsc("denoise", "scene.img", "scene.hdr", "--method", "tv")[2] == "decsc: scene.img: is the same file as scene.img; choose another name\n"
+
+
+def test_a_band_of_one_value_within_a_border_is_dead_for_every_command(decsc, tmp_path):
+    cube = np.random.default_rng(0).random((40, 40, 5), np.float32)
+    cube[:, :, 2] = 0.5
+    cube[:8] = 0
+    np.save(tmp_path / "clean.npy", cube)
+    assert "of a single value, left as they are: 3\n" in decsc("denoise", "clean.npy", "denoised.npy", "--method", "tv")[2].replace(";", "\n")
+    code, _, err = decsc("noise", "clean.npy", "noisy.npy", "--case", "gauss-55")
+    assert code == 0 and err.endswith("stay as they are; counted from 1: 3\n")
+    assert np.array_equal(np.load(tmp_path / "noisy.npy")[:, :, 2], cube[:, :, 2])
+    code, out, err = decsc("score", "clean.npy", "noisy.npy", "--json")
+    assert code == 0 and "do not count: 3" in err and json.loads(out)["psnr"] is not None
+
+
+def test_a_source_whose_name_is_too_long_is_named(decsc):
+    code, out, err = decsc("denoise", f"{'a' * 300}.npy", "out.npy", "--method", "tv", "--record", "r.json")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "File name too long" in err and "the output cannot be printed" not in err
+
+
 @pytest.mark.parametrize("dataset, scene, file", [
     ("cave", "beads", "cave/cave_beads.npz"),
     ("cave", "beads", "beads_ms/"),

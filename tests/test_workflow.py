@@ -458,6 +458,15 @@ def test_scenes_of_more_bands_than_the_networks_are_told_before_anything_runs(co
     assert done.stderr.count("profile quick: dataset: scenes of 'own' have 40 bands, its networks 31; give them as remote") == 1
 
 
+def test_a_profile_may_name_either_reading_of_mixture_noise(tmp_path):
+    profile = tmp_path / "quick.yaml"
+    text = (ROOT / "config/quick.yaml").read_text()
+    profile.write_text(re.sub(r"(?m)^case: \S+", "case: mixture-disjoint", re.sub(r"(?m)^cases: .*", "cases: [mixture-disjoint, mixture-independent]", text)))
+    done = planned(profile=profile)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "photos-mixture-disjoint-decsc.csv" in done.stdout
+
+
 def test_published_weights_of_another_training_are_told_before_anything_runs(copy):
     (copy / "campaigns/ablation-quick.yaml").write_text(CHAIN)
     story = weights.load(ROOT / "weights/comparison/qrnn3d-0.safetensors").story

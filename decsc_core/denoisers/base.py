@@ -13,7 +13,7 @@ from decsc_core.gaps import stand_in, without_image
 from decsc_core.scale import DARKEST, LARGEST, REFLECTANCE_LIKE, REFLECTANCE_SPAN, dark_level
 
 ENORMOUS = 1e12
-"""Beyond it, squares summed in single precision are no longer safe, nor are those of its inverse below that."""
+"""Beyond it, squares summed in single precision are no longer safe, nor are those of its inverse below that. (DECSC forms fourth powers: from 4e9 on it tells that it diverged.)"""
 
 
 class CubeError(ValueError):

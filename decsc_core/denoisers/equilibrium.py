@@ -17,8 +17,8 @@ from decsc_core.denoisers.wiener import wiener
 from decsc_core.deq import Solution
 from decsc_core.model import DECSC, misfit
 from decsc_core.model.brightness import gain
-from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import PASSES, cut
+from decsc_core.model.noise_levels import noise_levels
 from decsc_core.model.shifts import Shift, averaged_shifts
 from decsc_core.weights import Weights
 
@@ -38,8 +38,8 @@ class Equilibrium(Denoiser):
     cut down and the tile is denoised again, up to `gross.PASSES` times in all; Gaussian noise takes one pass, but for rare
     images of strong fine texture. Dark tiles and windows are made brighter before they are denoised, and darker again after
     (`brightness.gain`), and so are dark bands. By the whole estimate at last the noisy image is filtered (`wiener`).
-    An image of a single pixel, which tells nothing of its noise, comes back as it is. All these are so with a network with a `misfit`
-    only, as those of the package are.
+    An image of a single pixel, which tells nothing of its noise, comes back as it is. Passes, brightening, filter and this are so with
+    networks that have a `misfit` only, as those of the package have.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Equilibrium(Denoiser):
                 weight[where] += blend
                 records += [record for record in passes if record]
         cube = total / weight
-        if self.weights.model.config.misfit:
+        if self.weights.model.config.misfit and np.isfinite(cube).all():  # if not, `__call__` tells
             cube = wiener(cube, noisy, trusted / weight, self.device)
         return Estimate(cube, records or None, spread / weight if self.spread else None)
 
@@ -136,7 +136,10 @@ class Equilibrium(Denoiser):
         solutions = []
         for first in range(chunks):
             chunk: list[Shift] = self.shifts[first::chunks]
-            output = model.without_misfit(image, chunk)
+            try:
+                output = model.without_misfit(image, chunk)
+            except FloatingPointError as error:
+                raise RuntimeError(f"{self.name} diverged: {error}") from None
             taken += len(chunk)
             off = output.image - mean  # the squares of deviations are added up, for those of values would cancel
             mean += off * (len(chunk) / taken)

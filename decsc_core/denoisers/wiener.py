@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from decsc_core.model.decsc import noise_levels
+from decsc_core.model.noise_levels import noise_levels
 from decsc_core.transforms import cosines
 
 PASSES = 2

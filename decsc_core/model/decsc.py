@@ -17,6 +17,7 @@ from decsc_core.checks import check_numbers, make_tuple
 from decsc_core.model import misfit
 from decsc_core.model.detail import PARTS, DetailEnhancement, DifferenceConv3d, FusedKernel
 from decsc_core.model.dictionary import SPECTRAL_KERNEL, SharedDictionary, UnsharedDictionary, code_side, soft_threshold
+from decsc_core.model.noise_levels import band_weights, noise_levels
 from decsc_core.model.shifts import Shift, averaged_shifts, crop_shifts, split_shifts
 from decsc_core.model.swin import SwinPrior
 from decsc_core.model.vmamba import SS2D, VMambaPrior
@@ -129,6 +130,8 @@ class DECSCConfig:
             raise ValueError(f"bands={self.bands}; the 3-D atoms need at least {SPECTRAL_KERNEL}")
         if not 1 <= self.stride <= self.kernel:
             raise ValueError(f"stride={self.stride} must lie between 1 and the kernel side {self.kernel}, or pixels are missed")
+        if self.prior == "swin" and self.shared_atoms % self.heads:
+            raise ValueError(f"{self.shared_atoms} shared atoms cannot be split over {self.heads} attention heads; use a multiple of {self.heads}")
         for name in ("shifts", "train_shifts"):
             if not 1 <= getattr(self, name) <= self.stride**2:
                 raise ValueError(f"{name}={getattr(self, name)} must lie between 1 and stride^2 = {self.stride**2}")
@@ -378,42 +381,6 @@ class DECSC(nn.Module):
         """X of the parts K (x) S + D * H of a noisy image, all (N, B, H, W): where the configuration has a `misfit`, R's mean is added."""
         e = self.config.misfit
         return parts + misfit.posterior_mean(noisy - parts, noise_levels(noisy), e) if e else parts
-
-
-NOISE_FLOOR, MEAN_WEIGHT = 0.05, 0.45
-
-
-@torch.no_grad()
-def noise_levels(noisy: Tensor) -> Tensor:
-    """Noise levels of the bands of (N, B, H, W), in its unit: (N, B), 0 where an image is a single pixel.
-
-    The median absolute value of a band's diagonal 2 x 2 differences (Donoho and Johnstone, Biometrika 1994, with the Haar wavelet);
-    of the differences along it where an image is a single row or column.
-    """
-    axes = [axis for axis in (-2, -1) if noisy.shape[axis] > 1]
-    if not axes:
-        return noisy.new_zeros(noisy.shape[:2])
-    details = noisy
-    for axis in axes:
-        details = details.diff(dim=axis)
-    return (details.flatten(2) / 2 ** (len(axes) / 2)).abs().median(-1).values / 0.6745
-
-
-@torch.no_grad()
-def band_weights(noisy: Tensor) -> Tensor:
-    """Inverse noise levels of the bands of (N, B, H, W), in proportion: (N, B, 1, 1), 1 for the cleanest band, or less.
-
-    `NOISE_FLOOR` [0, 1] is added to the `noise_levels` in quadrature, so that no band is trusted without limit.
-    Inverse variances would be the likelihood's own weights, but they hold the noisiest bands so loosely that the solver
-    crawls: 0.08 against 0.005 of residual after 20 evaluations, for two networks after 160 patches.
-
-    All weights of an image are scaled down until their mean is at most `MEAN_WEIGHT`, which hardly ever acts on `gauss-95`.
-    Without it bands of one level would all weigh 1, a far longer step than the network was trained for, and the
-    iteration may explode: white noise of sigma 50 gave -6 dB, with the bound 31 dB.
-    """
-    variance = noise_levels(noisy) ** 2 + NOISE_FLOOR**2
-    weights = (variance.amin(1, keepdim=True) / variance).sqrt()
-    return (weights * (MEAN_WEIGHT / weights.mean(1, keepdim=True)).clamp(max=1))[..., None, None]
 
 
 @torch.no_grad()

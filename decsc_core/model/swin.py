@@ -56,8 +56,6 @@ class SwinPrior(nn.Module):
 
     def __init__(self, width: int, depth: int, heads: int, window: int) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"{width} shared atoms cannot be split over {heads} attention heads; use a multiple of {heads}")
         self.window = window
         self.blocks = nn.ModuleList(SwinBlock(width, heads, window, shift=(i % 2) * (window // 2)) for i in range(depth))
 

@@ -83,7 +83,7 @@ def read_envi(path: Path) -> Scene:
     if nodata is not None:
         metadata["nodata"] = nodata
     if "band names" in header:
-        metadata["band_names"] = tuple(header["band names"])
+        metadata["band_names"] = tuple(_listed(header, "band names"))
     if any(field in header for field in PLACES.values()):
         try:
             with opened(data_path) as dataset:
@@ -101,8 +101,7 @@ def read_envi(path: Path) -> Scene:
 
 def _bad_bands(header_path: Path, header: dict[str, Any], bands: int) -> np.ndarray | None:
     """True for bands (B,) that the header's bad band list marks as bad; None if it has none, or one that cannot be used, which it warns of."""
-    listed = header.get("bbl", [])
-    listed = listed if isinstance(listed, list) else [listed]
+    listed = _listed(header, "bbl")
     if not listed:
         return None
     try:
@@ -143,11 +142,17 @@ def _check(header_path: Path, header: dict[str, Any]) -> None:
             raise SceneError(f"{header_path}: the header's {field} is {header[field]!r} but must be {right}")
 
 
+def _listed(header: dict[str, Any], field: str) -> list[str]:
+    """The values of a header's field, of one without braces, too; none if it is not there."""
+    values = header.get(field, [])
+    return values if isinstance(values, list) else [values]
+
+
 def _of_bands(header_path: Path, header: dict[str, Any], field: str, bands: int) -> list[float]:
     """The numbers of one of `BAND_SCALING`, one a band."""
-    listed = header.get(field, [BAND_SCALING[field]] * bands)
+    listed = _listed(header, field) if field in header else [BAND_SCALING[field]] * bands
     try:
-        numbers = [float(number) for number in (listed if isinstance(listed, list) else [listed])]
+        numbers = [float(number) for number in listed]
     except ValueError as error:
         raise SceneError(f"{header_path}: the header's {field} must be numbers ({error})") from None
     if len(numbers) != bands:
@@ -198,7 +203,7 @@ def _header(scene: Scene) -> dict[str, Any]:
     bands = scene.cube.shape[2]
     header = dict(scene.metadata.get("envi", {}))
     for key in PER_BAND:
-        if key in header and len(header[key]) != bands:
+        if key in header and len(_listed(header, key)) != bands:
             del header[key]
     if "band names" not in header and len(scene.metadata.get("band_names", ())) == bands:
         header["band names"] = list(scene.metadata["band_names"])
@@ -223,8 +228,7 @@ def _header(scene: Scene) -> dict[str, Any]:
 
 def _wavelengths(header: dict[str, Any], bands: int) -> tuple[np.ndarray | None, str]:
     """Band centres [nm] from a header, or None, and why those that it lists cannot be used."""
-    values, unit = header.get("wavelength", []), header.get("wavelength units", "")
-    values, unit = values if isinstance(values, list) else [values], "".join(unit)
+    values, unit = _listed(header, "wavelength"), "".join(header.get("wavelength units", ""))
     if not values or unit.strip().lower() == "index":
         return None, ""
     if len(values) != bands:

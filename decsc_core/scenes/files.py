@@ -65,7 +65,7 @@ def read(path: str | Path) -> Scene:
         raise SceneError(f"{path}: there is no such file or folder")
     if path.is_dir():
         reader = read_cave
-    elif path.suffix.lower() not in _READERS and envi.header_beside(path):
+    elif _is_envi_data(path):
         reader = envi.read_envi
     else:
         reader = _by_extension(_READERS, path)
@@ -87,14 +87,22 @@ def read(path: str | Path) -> Scene:
         ) from error
 
 
+def _is_envi_data(path: Path) -> bool:
+    """Whether a file is read as the data of an ENVI image: by its extension, or as a file of any other unknown one beside a header."""
+    suffix = path.suffix.lower()
+    return suffix in envi.DATA_EXTENSIONS or (suffix not in _READERS and envi.header_beside(path) is not None)
+
+
 def files_of(path: Path) -> list[Path]:
     """The files that a scene is read from: of an ENVI image header and data, of a folder all that are in it; none that is not there."""
     if path.is_dir():
         found = sorted(path.rglob("*"))
     elif path.suffix.lower() == ".hdr" and path.is_file():
         found = [path, *envi.data_files(path)]
-    else:
+    elif _is_envi_data(path):
         found = [path, *envi.headers(path)]
+    else:
+        found = [path]
     return list(filter(Path.is_file, found))
 
 

@@ -133,7 +133,7 @@ def _own_files() -> dict[str, dict[str, Path]]:
                 name = path.name if band_folders(path) else None
             else:
                 described = ending in DATA_EXTENSIONS and header_beside(path)  # the header stands for both
-                name = path.stem if ending in (".hdr", *files.EXTENSIONS) and not described else None
+                name = path.stem if ending in files.EXTENSIONS and not described else None
             if name in taken:
                 raise SceneError(f"{path}: {taken[name]} has the same name; give each scene a name of its own")
             if name is not None:

@@ -127,12 +127,13 @@ def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool =
     """
     for name, config in runs.items():
         place = Path(folder) / name
-        if os.environ.get("RANK", "0") == "0" and (what := unlike(place, config)):  # of several processes the first
-            aside = next(path for number in count(1) if not (path := place.with_name(f"{name}.old-{number}")).exists())
+        if os.environ.get("RANK", "0") == "0" and unlike(place, config):  # of several processes the first
             with ExitStack() as held:
                 claim(place, held)
-                print(f"{place}: holds a run {what}; set aside as {aside.name}", file=sys.stderr)
-                place.rename(aside)
+                if what := unlike(place, config):  # another process may have set it aside meanwhile
+                    aside = next(path for number in count(1) if not (path := place.with_name(f"{name}.old-{number}")).exists())
+                    print(f"{place}: holds a run {what}; set aside as {aside.name}", file=sys.stderr)
+                    place.rename(aside)
         train(config, place, resume=True, progress=progress)
 
 

@@ -21,15 +21,17 @@ import torch
 
 from decsc_core import metrics
 from decsc_core.atomic import write_text, write_whole
+from decsc_core.console import Refused, blaming
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.registry import METHODS, make
-from decsc_core.gaps import single_valued
+from decsc_core.gaps import without_image
 from decsc_core.noise import CASES, add_noise
 from decsc_core.scenes import Scene, load_scene, scene_names
 from decsc_core.scenes.sources import ICVL_FIGURE_4
 from decsc_core.study.cubes import centre
 from decsc_core.study.measure import peak_memory
 from decsc_core.study.provenance import code_version, environment
+from decsc_core.weights import shipped
 
 COLUMNS = (
     "profile",
@@ -85,7 +87,7 @@ def scored_part(scene: Scene, side: int | None) -> tuple[Scene, np.ndarray]:
     Noise added to them would be easy to remove for some methods, and scores of what is exact are infinite.
     """
     cube = scene.cube if side is None else centre(scene.cube, side).copy()  # without the rest, which a view would keep
-    single = single_valued(cube)
+    single = without_image(cube)[0]
     wavelengths = None if scene.wavelengths is None else scene.wavelengths[~single]
     return Scene(cube[:, :, ~single] if single.any() else cube, scene.name, wavelengths), single
 
@@ -141,7 +143,8 @@ def score_rows(
     Raises
     ------
     ValueError
-        If a name is unknown, `crop` is too small, or an option does not go with the method (SceneError, WeightsError among them).
+        If a name is unknown, `crop` is too small, an option does not go with the method, or the scenes need different ones of the weights that come with the package
+        (SceneError, WeightsError among them).
     """
     if case not in (*CASES, AS_IS):
         raise ValueError(f"unknown noise case {case!r}; choose one of {', '.join((*CASES, AS_IS))}")
@@ -154,7 +157,10 @@ def score_rows(
     for name in names:
         if name not in seen:
             seen[name] = read(name).sha256(), read(name).cube.shape[2]
-    denoiser = _denoiser(method, weights, seen[names[0]][1])
+    bands = {name: seen[name][1] for name in names}
+    if weights is None and method in METHODS and METHODS[method].kind == "equilibrium" and len({shipped(method, bands=count) for count in bands.values()}) > 1:
+        raise ValueError(f"{dataset}: its scenes have {min(bands.values())} to {max(bands.values())} bands, for which {method} has different weights; name one weights file for all")
+    denoiser = _denoiser(method, weights, bands[names[0]])
     learned = getattr(denoiser, "weights", None)
     inputs = {
         "profile": profile,
@@ -279,9 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))
     try:
-        Path(options["folder"]).mkdir(parents=True, exist_ok=True)
-        rows = score_rows(**options)
-    except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+        with blaming():
+            Path(options["folder"]).mkdir(parents=True, exist_ok=True)
+            rows = score_rows(**options)
+    except Refused as error:
         sys.exit(f"evaluate: {error}")
     if others := sorted(set(rows["code"]) - {code_version()}):
         name = f"{options['dataset']}-{options['case']}-{options['method']}.csv"

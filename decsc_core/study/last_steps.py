@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +20,9 @@ from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.learned import Learned
 from decsc_core.denoisers.wiener import wiener
 from decsc_core.model import DECSC
-from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import cut
 from decsc_core.model.misfit import posterior_mean
+from decsc_core.model.noise_levels import noise_levels
 from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import noisy_cube
 
@@ -73,8 +74,9 @@ def alone(weights: files.Weights) -> Denoiser:
     """The network as a denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit."""
     if not isinstance(weights.model, DECSC):
         return Learned(weights)
-    weights.model.config = replace(weights.model.config, misfit=0)
-    return Equilibrium(weights, shifts=1)
+    model = copy(weights.model)
+    model.config = replace(model.config, misfit=0)
+    return Equilibrium(replace(weights, model=model), shifts=1)
 
 
 def _last(noisy: np.ndarray, cube: np.ndarray, e: float) -> np.ndarray:

@@ -50,6 +50,18 @@ def test_any_size_and_band_count_keeps_its_shape(tiny, shape: tuple[int, int, in
     np.testing.assert_array_equal(noisy, before)
 
 
+@pytest.mark.filterwarnings("ignore:the cube looks like physical units")
+def test_a_network_that_diverges_is_told_in_one_line(cube) -> None:
+    with pytest.raises(RuntimeError, match="^decsc diverged: "):
+        make("decsc", bands=7)(cube * 1e10)
+    model = DECSC(preset("tiny", bands=7))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e30)
+    with pytest.raises(RuntimeError, match="^decsc diverged: the first codes are not finite"):
+        Equilibrium(files.Weights("decsc", model, {}, "0" * 64, Path("w.safetensors")))(cube)
+
+
 def test_one_tile_is_the_network_itself(tiny, cube, unshrunk) -> None:
     image = torch.from_numpy(cube.transpose(2, 0, 1)[None])
     with torch.no_grad():

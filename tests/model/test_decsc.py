@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from decsc_core import deq
 from decsc_core.model import DECSC, PRESETS, DECSCConfig, SolverConfig, preset
-from decsc_core.model.decsc import Layer, band_weights, spectral_norm
+from decsc_core.model.decsc import Layer, spectral_norm
+from decsc_core.model.noise_levels import band_weights
 from decsc_core.model.shifts import all_shifts, crop_shifts, split_shifts, spread_shifts
 
 PRIORS = ("swin", "vmamba")
@@ -529,7 +530,7 @@ def test_the_paper_preset_is_the_released_network():
     ({"misfit": -0.1}, "misfit=-0.1 must be at least 0"),
     ({"phantom": ()}, "phantom=() must hold at least one damping"),
     ({"phantom": (1.0, 0.0)}, "phantom=(1.0, 0.0) must hold at least one damping"),
-    ({"solver": {"max_iter": 0}}, "max_iter must be at least 1 with stop='sample', got 0"),
+    ({"solver": {"max_iter": 0}}, "max_iter must be a whole number of at least 1 with stop='sample', got 0"),
     ({"solver": {"method": "newton"}}, "method must be one of picard, anderson, broyden, got 'newton'"),
 ])
 def test_impossible_configurations_are_refused_in_one_line(changes, message):

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from decsc_core.model import DECSC, preset
-from decsc_core.model.decsc import MEAN_WEIGHT, NOISE_FLOOR, Layer, band_weights
+from decsc_core.model.decsc import Layer
+from decsc_core.model.noise_levels import MEAN_WEIGHT, NOISE_FLOOR, band_weights
 
 
 def test_weights_are_the_ratio_of_noise_levels() -> None:

@@ -6,8 +6,8 @@ import scipy.fft
 import torch
 
 from decsc_core.model import DECSC, SolverConfig, misfit, preset
-from decsc_core.model.decsc import noise_levels
 from decsc_core.model.misfit import FLOOR, GROSS, KNEE, LEVEL_PIXELS, SLOPE, _texture, limits, posterior_mean
+from decsc_core.model.noise_levels import noise_levels
 
 E = 0.02
 SIGMAS = (0, 0.01, 0.05, 0.2)

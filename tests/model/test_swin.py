@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from decsc_core.model import preset
 from decsc_core.model.swin import SwinPrior
 from decsc_core.model.windows import WindowAttention
 
@@ -137,4 +138,4 @@ def test_gradients_reach_everything_but_the_bias_of_the_keys():
 def test_atoms_that_heads_cannot_share_are_refused():
     message = "^10 shared atoms cannot be split over 4 attention heads; use a multiple of 4$"
     with pytest.raises(ValueError, match=message):
-        SwinPrior(10, 1, 4, 4)
+        preset("paper", shared_atoms=10, heads=4)

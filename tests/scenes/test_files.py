@@ -111,6 +111,15 @@ def test_envi_data_file_is_interleaved_as_it_is_named(tmp_path, numbers, interle
     np.testing.assert_allclose(stored, numbers.transpose(order).ravel(), atol=2e-3)
 
 
+def test_envi_values_without_braces_are_lists_of_one(tmp_path, numbers):
+    make_envi(tmp_path / "in.hdr", numbers[:, :, :1], "bsq", **{"wavelength": "650", "wavelength units": "nm", "fwhm": "10", "bbl": "1", "band names": "Red"})
+    scene = read(tmp_path / "in.hdr")
+    assert scene.metadata["band_names"] == ("Red",)
+    write(scene, tmp_path / "out.hdr")
+    header = spy.read_envi_header(tmp_path / "out.hdr")
+    assert [np.ravel(header[field]).tolist() for field in ("band names", "fwhm", "wavelength")] == [["Red"], ["10"], ["650"]]
+
+
 def test_envi_ignore_value_is_masked_and_written_back(tmp_path, numbers):
     numbers[2:4, 1:3] = -999
     make_envi(tmp_path / "in.hdr", numbers, "bil", **{"data ignore value": -999})

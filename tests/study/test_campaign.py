@@ -141,6 +141,23 @@ def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_p
     assert (folder / "first.old-2").is_dir() and (folder / "second.old-2").is_dir()
 
 
+def test_a_run_that_another_process_has_just_set_aside_is_not_set_aside_again(file, tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    campaign.carry_out({"first": campaign.read(file, folder)["first"]}, folder, progress=False)
+    file.write_text(RUNS.replace("preset: tiny, patches", "preset: tiny, seed: 7, patches"))
+    runs, claim = {"first": campaign.read(file, folder)["first"]}, campaign.claim
+
+    def late(*given):
+        monkeypatch.setattr(campaign, "claim", claim)
+        campaign.carry_out(runs, folder, progress=False)  # another process, as quick as can be
+        claim(*given)
+
+    monkeypatch.setattr(campaign, "claim", late)
+    campaign.carry_out(runs, folder, progress=False)
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "first.old-1"]
+    assert weights.load(folder / "first" / "weights.safetensors").story["training"]["seed"] == 7
+
+
 def test_weights_tell_what_their_folders_did(file, tmp_path):
     """Also of the run that they began from, whose folder is gone and which is not published itself."""
     folder, shelf = tmp_path / "runs", tmp_path / "shelf.safetensors"
@@ -357,6 +374,7 @@ def test_ten_kills_lose_nothing_before_the_last_checkpoint(tmp_path):
     ("'': {method: sst, steps: 3}", "'' cannot name a folder"),
     ("a: {method: sst, steps: 3, seed: 2024-13-45}", "not YAML (month must be in 1..12)"),
     ("a: {method: decsc, steps: 3, model: {shared_atoms: 16.5}}", "a: model: shared_atoms=16.5 must be a whole number"),
+    ("a: {method: decsc, steps: 3, model: {heads: 5}}", "a: model: 64 shared atoms cannot be split over 5 attention heads; use a multiple of 5"),
     ("a: {method: decsc, steps: 3, model: {ridge: some}}", "a: model: ridge='some' must be a number"),
     ("a: {method: decsc, steps: 3, model: {solver: {memory: 2.5}}}", "a: model: memory=2.5 must be a whole number"),
     ("a: {method: trq3d, steps: 3, model: {heads: true}}", "a: model: heads=True must be a whole number"),

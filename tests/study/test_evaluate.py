@@ -151,6 +151,12 @@ def test_changed_weights_compute_again(tmp_path, scenes, monkeypatch):
     assert evaluate.sidecar(tmp_path, "photos", "corr", "decsc")["weights"]["story"] == {"seed": 1}
 
 
+def test_scenes_for_which_the_package_has_different_weights_are_not_scored_with_those_of_the_first(tmp_path, scenes):
+    scenes["south"] = Scene(np.random.default_rng(1).random((20, 18, 40), dtype=np.float32), "south")
+    with pytest.raises(ValueError, match="^photos: its scenes have 31 to 40 bands, for which decsc has different weights; name one weights file for all"):
+        score(tmp_path)
+
+
 @pytest.mark.parametrize("end", ["csv", "json", "npy"])
 def test_incomplete_files_are_computed_again(tmp_path, scenes, halving, end):
     score(tmp_path)
@@ -239,10 +245,20 @@ def test_as_a_program(tmp_path):
     assert missing.stderr.startswith("evaluate: CAVE") and missing.stderr.count("\n") == 1
 
 
+def test_want_of_memory_is_one_line(tmp_path, scenes, monkeypatch):
+    def full(*_):
+        raise MemoryError("a.npy: there is not enough memory for it")
+
+    monkeypatch.setattr(evaluate, "load_scene", full)
+    words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "noisy", "--seed", "3", "--folder", str(tmp_path)]
+    with pytest.raises(SystemExit, match="^evaluate: a.npy: there is not enough memory for it$"):
+        evaluate.main(words)
+
+
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, scenes, halving):
     (tmp_path / "taken").write_text("")
     words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path / "taken")]
-    with pytest.raises(SystemExit, match="^evaluate: .*taken'$"):
+    with pytest.raises(SystemExit, match="^evaluate: .*taken: File exists$"):
         evaluate.main(words)
     assert not halving
 
@@ -254,7 +270,7 @@ def test_weights_that_grew_too_large_are_one_line(tmp_path, scenes):
             parameter.mul_(1e30)
     weights.save(model, tmp_path / "w.safetensors", {})
     words = ["--profile", "quick", "--dataset", "photos", "--case", "corr", "--method", "decsc", "--seed", "3", "--folder", str(tmp_path)]
-    with pytest.raises(SystemExit, match="^evaluate: the first codes are not finite"):
+    with pytest.raises(SystemExit, match="^evaluate: decsc diverged: the first codes are not finite"):
         evaluate.main([*words, "--weights", str(tmp_path / "w.safetensors")])
 
 

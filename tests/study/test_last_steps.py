@@ -15,9 +15,9 @@ from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.denoisers.learned import Learned
 from decsc_core.denoisers.registry import make
 from decsc_core.denoisers.wiener import wiener
-from decsc_core.model.decsc import noise_levels
 from decsc_core.model.gross import cut
 from decsc_core.model.misfit import posterior_mean
+from decsc_core.model.noise_levels import noise_levels
 from decsc_core.networks.catalog import build, configure
 from decsc_core.study import last_steps
 from decsc_core.study.evaluate import evaluated_scene, noisy_cube
@@ -66,6 +66,13 @@ def test_the_mean_is_added_to_each_estimate_and_the_sum_filtered(networks, scene
                 added.append(metrics.mpsnr(scene.cube, filtered))
             assert scored.loc[(name, 0), case] == pytest.approx(np.mean(alone), abs=1e-3)
             assert scored.loc[(name, E), case] == pytest.approx(np.mean(added), abs=1e-3)
+
+
+def test_a_network_keeps_its_configuration(networks):
+    loaded = files.load(networks["decsc"])
+    config = loaded.model.config
+    assert last_steps.alone(loaded).weights.model.config.misfit == 0 != config.misfit
+    assert loaded.model.config == config
 
 
 def test_gains_are_of_the_misfit_that_is_best_in_the_mean():

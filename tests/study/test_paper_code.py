@@ -14,7 +14,8 @@ import torch
 
 from decsc_core import deq
 from decsc_core.model import DECSC, preset
-from decsc_core.model.decsc import Layer, band_weights
+from decsc_core.model.decsc import Layer
+from decsc_core.model.noise_levels import band_weights
 from decsc_core.scenes import Scene
 from decsc_core.study import paper_code, patches, train
 from decsc_core.study.paper_code import EQUATIONS, NOTATION, objective, resolve, source

@@ -751,7 +751,7 @@ def test_a_folder_with_anothers_files_is_left_alone(tmp_path, name, content, tol
 
 def test_evaluations_that_the_solver_refuses_are_told_before_the_training():
     model = replace(config().model, solver=replace(config().model.solver, stop="batch"))
-    with pytest.raises(ValueError, match=r"evaluations=\(2, 6\) do not go with the solver: max_iter must be at least 3"):
+    with pytest.raises(ValueError, match=r"evaluations=\(2, 6\) do not go with the solver: max_iter must be a whole number of at least 3"):
         config(model=model, evaluations=(2, 6))
 
 
