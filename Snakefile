@@ -352,7 +352,7 @@ rule train:
         DATA,
         NETWORK,
         DRAWING,
-        code("study/campaign.py", "study/patches.py", "study/recipes.py", "study/run_folder.py", "study/train.py", "shipped/*.safetensors"),
+        code("study/campaign.py", "study/optimizers.py", "study/patches.py", "study/recipes.py", "study/run_folder.py", "study/train.py", "shipped/*.safetensors"),
         PUBLISHED_CAMPAIGNS,
         [trained(run) for run in [*COMPARED, *TUNED, *TUNED.values(), *CAMPAIGN]],  # Snakemake passes over the first of a `map`
         sorted(map(str, Path("weights").rglob("*.safetensors"))),

@@ -43,6 +43,7 @@ from decsc_core.scenes import DATASETS, load
 from decsc_core.study import train as package
 from decsc_core.study.cubes import centre
 from decsc_core.study.measure import peak_memory, worker
+from decsc_core.study.optimizers import optimizers
 from decsc_core.study.patches import check_scenes, patch_batch, validation_set
 from decsc_core.study.recipes import RECIPES, training
 
@@ -89,8 +90,8 @@ class Training:
         network = Released if shifts == RELEASE else DECSC
         self.model = network(model, torch.Generator().manual_seed(recipe.seed))
         self.fabric = Fabric(accelerator="cpu", devices=1)
-        self.module, self.optimizer = self.fabric.setup(
-            self.model, torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate)
+        self.module, *self.moved_by = self.fabric.setup(
+            self.model, *optimizers(self.model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay)
         )
 
     def step(self, number: int) -> dict:
@@ -98,7 +99,7 @@ class Training:
         self.module.train()
         share = number / self.config.steps
         batch = patch_batch(self.scenes, self.config, range(number, number + 1))
-        return package._step(self.fabric, self.module, self.optimizer, batch, self.config, number, share)
+        return package._step(self.fabric, self.module, self.moved_by, batch, self.config, number, share)
 
     def validate(self) -> float:
         """MPSNR [dB] on the central 64 x 64 pixels of the validation scenes."""

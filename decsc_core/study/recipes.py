@@ -8,16 +8,14 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from decsc_core import noise, weights
 from decsc_core.checks import check_numbers
 from decsc_core.model import DECSCConfig
 from decsc_core.networks.catalog import configure, method_of, restore, sizes
+from decsc_core.study.optimizers import OPTIMIZERS
 
 LARGEST_SEED = 2**63 - 1
 PRECISIONS = ("32-true", "bf16-mixed")
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class TrainConfig:
         Budget: exactly one of the two. Minutes count all of the training time, validation included, over all resumed parts.
     batch, patch : int
         Patches a step (over all devices) and their side in pixels.
-    optimizer : {"adam", "adamw"}
+    optimizer : {"adam", "adamw", "muon"}
+        "muon" moves the weights of linear layers and convolutions by Muon, the rest by AdamW (`optimizers.Muon`).
     learning_rate, weight_decay : float
         Of the optimizer.
     schedule : pairs of (share, factor)

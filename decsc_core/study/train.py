@@ -32,9 +32,10 @@ from decsc_core.networks.catalog import PRIORS, build, method_of
 from decsc_core.networks.hsdt import HSDT, HSDTConfig
 from decsc_core.networks.volumes import BatchNorm
 from decsc_core.scenes import load
+from decsc_core.study.optimizers import optimizers
 from decsc_core.study.patches import PASS, QUERY, SHIFT, batches, check_scenes, validation_set
 from decsc_core.study.provenance import environment
-from decsc_core.study.recipes import OPTIMIZERS, TrainConfig, learning_rate
+from decsc_core.study.recipes import TrainConfig, learning_rate
 from decsc_core.study.run_folder import Log, changed, claim, is_finished, scene_fingerprints
 
 if TYPE_CHECKING:  # importing it takes seconds, which only a training needs
@@ -121,16 +122,14 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         began = {"start_sha256": ancestor["sha256"]} if ancestor else {}
         write_text(folder / "config.json", json.dumps(config.to_json() | began | {"files": scene_fingerprints(config)}, indent=1))
 
-    optimizer = OPTIMIZERS[config.optimizer](
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    module, optimizer = fabric.setup(model, optimizer)
+    module, *moved_by = fabric.setup(model, *optimizers(model, config.optimizer, config.learning_rate, config.weight_decay))
     if fabric.device.type == "cuda" and fabric.world_size == 1 and config.precision == "32-true" and not isinstance(model, (DECSC, HSDT)):
         bands = min(config.bands, scenes[0].cube.shape[2])
         _into_training(model, config)
         _record_launches(model, torch.zeros(config.batch, bands, config.patch, config.patch, device=fabric.device))
     data = {split: {scene.name: scene.sha256() for scene in part} for split, part in (("train", scenes), ("validation", validation_scenes))}
-    state, at = {"model": module, "optimizer": optimizer}, _Progress(data)
+    state = {"model": module, **{f"optimizer{number or ''}": one for number, one in enumerate(moved_by)}}
+    at = _Progress(data)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         try:
@@ -163,7 +162,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool, progress: bool, afte
         share = at.step / config.steps if config.steps else at.seconds / (config.minutes * 60)
         if isinstance(model, HSDT):
             model.draws.manual_seed(int(np.random.default_rng((config.seed, QUERY, at.step)).integers(2**63)))
-        row = _step(fabric, module, optimizer, next(drawn), config, at.step, share)
+        row = _step(fabric, module, moved_by, next(drawn), config, at.step, share)
         at.step += 1
         at.seconds = clock()
         if at.step % config.validate_every == 0 or finished():
@@ -303,23 +302,25 @@ def _story(config: TrainConfig, at: _Progress, code: dict) -> dict:
     }
 
 
-def _step(fabric: Fabric, module, optimizer, batch: Sequence[torch.Tensor], config: TrainConfig, step: int, share: float) -> dict:
+def _step(fabric: Fabric, module, moved_by: Sequence, batch: Sequence[torch.Tensor], config: TrainConfig, step: int, share: float) -> dict:
     """One optimiser step with a batch of clean and noisy patches; returns what the log tells about it."""
     clean, noisy = (cubes.to(fabric.device, non_blocking=True) for cubes in batch)
     rate = learning_rate(config, share)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    for optimizer in moved_by:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
     if np.random.default_rng((config.seed, PASS, step)).random() < config.passes:
         with torch.no_grad():
             noisy = cut(noisy, module(noisy, *_solve_arguments(config, step)[:2]).image, config.model.misfit)
     output = _as_output(module(noisy, *_solve_arguments(config, step)))
     loss = F.mse_loss(output.image, clean)
     total = loss + config.jacobian_penalty * output.jacobian if config.jacobian_penalty else loss
-    optimizer.zero_grad()
+    module.zero_grad()
     fabric.backward(total)
-    norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+    norm = fabric.clip_gradients(module, moved_by[0], max_norm=config.clip, error_if_nonfinite=False)  # of all parameters
     if torch.isfinite(norm):
-        optimizer.step()
+        for optimizer in moved_by:
+            optimizer.step()
     row = {"loss": fabric.all_reduce(loss.detach()).item(), "gradient_norm": float(norm), "learning_rate": rate}
     if config.jacobian_penalty:
         row["jacobian"] = output.jacobian.item()

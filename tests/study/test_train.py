@@ -355,6 +355,17 @@ def test_an_interrupted_run_that_is_resumed_equals_one_that_was_not(finished, st
     assert left == {"config.json", "log.jsonl", "checkpoint.pt", "weights.safetensors"}
 
 
+def test_a_run_with_two_optimizers_resumes_both(tmp_path, monkeypatch):
+    made = config(optimizer="muon", weight_decay=0.1)
+    train(made, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(made, tmp_path / "run", progress=False)
+    train(made, tmp_path / "run", resume=True, progress=False)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_steps_after_the_checkpoint_are_taken_again(finished, tmp_path, monkeypatch):
     """Killed in step 6 with a checkpoint of step 3, and in the middle of writing a line."""
     folder, saved = tmp_path / "run", tmp_path / "checkpoint.pt"

@@ -15,7 +15,8 @@ from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.networks.catalog import LEARNED, SIZES, build, configure, method_of, sizes
 from decsc_core.scenes import Scene
 from decsc_core.study import patches, train as module
-from decsc_core.study.recipes import OPTIMIZERS, RECIPES, learning_rate, training
+from decsc_core.study.optimizers import OPTIMIZERS
+from decsc_core.study.recipes import RECIPES, learning_rate, training
 from decsc_core.study.train import train
 
 

@@ -1,0 +1,63 @@
+"""The optimisers of the trainings, Muon among them, of which torch has the form for plain matrices only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+OPTIMIZERS = ("adam", "adamw", "muon")
+MOMENTUM, EPSILON = 0.95, 1e-7
+COEFFICIENTS = ((3.4445, -4.775, 2.0315),) * 5
+"""Of the polynomials that, one after the other, bring all singular values near 1; those of the reference."""
+RMS = 0.2
+"""Of the entries of an update, about that of Adam's, so that both take one learning rate (Liu et al., arXiv 2502.16982)."""
+LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+
+
+class Muon(Optimizer):
+    """Moves weights along their momentum made orthogonal, each weight as a matrix with a row for each output.
+
+    K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with Nesterov's momentum and decoupled weight decay, for
+    matrices as `torch.optim.Muon` with ``adjust_lr_fn="match_rms_adamw"``, in single precision; and for convolutions.
+    """
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+        super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - MOMENTUM)
+                matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(1)
+                update = _orthogonal(matrix).mul_(RMS * max(matrix.shape) ** 0.5).view_as(weight)
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix with the singular vectors of `matrix` and singular values of about 1."""
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / (x.norm() + EPSILON)
+    for a, b, c in COEFFICIENTS:
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x if wide else x.T
+
+
+def optimizers(model: nn.Module, name: str, learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """The optimisers that together move all parameters of a network; for ``"muon"`` that of the weights of linear layers and of
+    convolutions that are not grouped, and AdamW for the rest."""
+    options = {"lr": learning_rate, "weight_decay": weight_decay}
+    if name != "muon":
+        return [{"adam": Adam, "adamw": AdamW}[name](model.parameters(), **options)]
+    moved = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS) and getattr(layer, "groups", 1) == 1}
+    matrices, others = ([p for p in model.parameters() if (p in moved) == chosen] for chosen in (True, False))
+    return [kind(part, **options) for kind, part in ((Muon, matrices), (AdamW, others)) if part]
