@@ -19,7 +19,7 @@ from decsc_core import __version__, noise as noises
 from decsc_core.console import OneLineGroup, Refused, blaming, say, telling
 from decsc_core.denoisers.registry import LEARNED, METHODS, make
 from decsc_core.gaps import without_image
-from decsc_core.outputs import check_file_target, check_folder_target, check_scene_target, json_text, json_tree, write_json
+from decsc_core.outputs import check_file_target, check_folder_target, json_text, json_tree, write_json
 
 if TYPE_CHECKING:
     from decsc_core.denoisers import Denoiser, Estimate
@@ -114,7 +114,7 @@ def denoise(
     from decsc_core.scenes import read, write
     from decsc_core.scenes.files import files_of
 
-    written = check_scene_target(out, source)
+    written = _scene_target(out, source)
     if weights is not None:
         for path in written:
             check_file_target(path, weights)
@@ -147,6 +147,22 @@ def denoise(
     if record is not None:
         with blaming(str(record)):
             write_json(record, _record(scene, denoiser, estimate, seconds))
+
+
+def _scene_target(path: Path, source: Path) -> tuple[Path, ...]:
+    """The files that writing a scene to `path` makes; refuses what cannot be written or is part of `source`."""
+    from decsc_core.scenes.envi import headers
+    from decsc_core.scenes.files import files_of, targets
+
+    with blaming(str(path)):
+        made = targets(path)
+    for part in made:
+        check_file_target(part, source)
+    with blaming(str(source)):
+        parts = files_of(source)
+    for part in (*made, *(headers(made[0]) if len(made) > 1 else ())):
+        check_file_target(part, *parts)
+    return made
 
 
 def _shows_progress() -> bool:
@@ -238,7 +254,7 @@ def noise(
     """
     from decsc_core.scenes import read, write
 
-    check_scene_target(out, source)
+    _scene_target(out, source)
     with blaming(), telling():
         scene = read(source)
     noisy, dead = scene.cube.copy(), without_image(scene.cube)[0]

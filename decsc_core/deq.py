@@ -195,7 +195,7 @@ def implicit(f: Map, z: Tensor, **adjoint: object) -> Tensor:
 
 
 def unrolled(f: Map, z0: Tensor, steps: int) -> Tensor:
-    """Apply f `steps` times, at least once, to z0 (N, d) and let the gradient flow through all of it, z0 included."""
+    """Apply f `steps` times, at least once (else ValueError), to z0 (N, d) and let the gradient flow through all of it, z0 included."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     for _ in range(steps):
@@ -213,7 +213,7 @@ def spectral_radius(f: Map, z: Tensor, iterations: int, generator: np.random.Gen
     ----------
     f : maps (N, d) to (N, d), each sample on its own.
     z : (N, d).
-    iterations : products with J', at least 2; the error shrinks at least as fast as 1 / iterations.
+    iterations : products with J', at least 2 (else ValueError); the error shrinks at least as fast as 1 / iterations.
     generator : source of the random start.
 
     Returns

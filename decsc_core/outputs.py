@@ -42,25 +42,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_tree(value) + "\n")
 
 
-def check_scene_target(path: Path, source: Path) -> tuple[Path, ...]:
-    """The files that writing a scene to `path` makes; refuses what cannot be written or is part of `source`."""
-    from decsc_core.scenes.envi import DATA_EXTENSIONS, envi_targets, headers
-    from decsc_core.scenes.files import EXTENSIONS, files_of
-
-    suffix = path.suffix.lower()
-    if suffix not in EXTENSIONS:
-        raise Refused(f"{path}: the extension {path.suffix!r} is not known; supported: {', '.join(EXTENSIONS)}")
-    check_file_target(path, source)
-    if suffix != ".hdr" and suffix not in DATA_EXTENSIONS:
-        return (path,)
-    with blaming():
-        data, header = envi_targets(path)
-        parts = files_of(source)
-    for part in (data, header, *headers(data)):
-        check_file_target(part, source, *parts)
-    return data, header
-
-
 def check_file_target(path: Path, *others: Path) -> None:
     """Refuse a path to which no file can be written, or which is one of `others`."""
     with blaming(str(path)):

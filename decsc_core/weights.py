@@ -228,7 +228,7 @@ def load_official(method: str, path: Path | str, **changes) -> nn.Module:
 
 
 def from_official_state(method: str, state: dict[str, torch.Tensor], source: Path | str = "state dict", **changes) -> nn.Module:
-    """Build the network of an official state dict; see `load_official`."""
+    """Build the network of an official state dict; see `load_official`. WeightsError if it is none of that method."""
     if not all(isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in state.items()):
         raise WeightsError(f"{source}: not an official checkpoint of {method} (a state dict holds tensors by name)")
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}

@@ -321,7 +321,10 @@ class DECSC(nn.Module):
         return raw if self.config.thresholds == "free" else tuple(F.softplus(t) for t in raw)
 
     def equilibrium(self, layer: Layer, solver: SolverConfig | None = None) -> tuple[Tensor, deq.Solution | None]:
-        """Codes at which the image is reconstructed, packed (N, d), with gradient by `config.gradient` (Eqs. 14-19)."""
+        """Codes at which the image is reconstructed, packed (N, d), with gradient by `config.gradient` (Eqs. 14-19).
+
+        FloatingPointError if the first codes are not finite; not with ``gradient="unrolled"``.
+        """
         config, solver = self.config, solver or self.config.solver
         if config.gradient == "unrolled":
             return deq.unrolled(layer, layer.initial(), solver.max_iter), None
@@ -358,7 +361,7 @@ class DECSC(nn.Module):
         self, noisy: Tensor, shifts: list[Shift] | None = None, max_iter: int | None = None,
         probe: np.random.Generator | None = None,
     ) -> Output:
-        """`forward` but for the misfit: `image` is the mean of K (x) S + D * H over shifts."""
+        """`forward`, which tells what it raises, but for the misfit: `image` is the mean of K (x) S + D * H over shifts."""
         config = self.config
         if noisy.ndim != 4 or noisy.shape[1] != config.bands:
             raise ValueError(f"input {tuple(noisy.shape)} must be (images, {config.bands} bands, rows, columns)")

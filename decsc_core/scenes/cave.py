@@ -40,7 +40,7 @@ def _band_images(folder: Path) -> list[Path]:
 
 
 def read_cave(folder: Path) -> Scene:
-    """Read a CAVE folder: 1.0 is 65535 in a 16-bit image and 255 in an 8-bit one; 400 to 700 nm."""
+    """Read a CAVE folder: 1.0 is 65535 in a 16-bit image and 255 in an 8-bit one; 400 to 700 nm. SceneError if images are missing or differ in size."""
     from skimage.io import imread
 
     bands = []

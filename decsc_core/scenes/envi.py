@@ -48,7 +48,8 @@ def read_envi(path: Path) -> Scene:
 
     Values are multiplied by the header's `data gain values` and get its `data offset values` added or, if these change nothing, are
     divided by its `reflectance scale factor`; they are written without. `data ignore value` and NaN mark no-data, 0 in the list `bbl` a bad band;
-    wavelengths are converted to nm from the header's unit, or left out, with a warning that says why.
+    wavelengths are converted to nm from the header's unit, or left out, with a warning that says why. SceneError if the header is damaged, or
+    header and data do not belong together.
     """
     header_path, data_path = _both_files(path)
     for file in (header_path, data_path):
@@ -161,7 +162,7 @@ def _of_bands(header_path: Path, header: dict[str, Any], field: str, bands: int)
 
 
 def envi_targets(path: Path) -> tuple[Path, Path]:
-    """The data file and the header that writing to `path` makes; refuses to replace a header that is of another data file."""
+    """The data file and the header that writing to `path` makes; SceneError if that would replace a header of another data file."""
     if path.suffix.lower() == ".hdr":
         header_path, data_path = path, path.with_suffix(".img")
     else:

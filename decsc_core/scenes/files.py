@@ -26,6 +26,8 @@ _READERS = {
     ".npz": arrays.read_npz,
 }
 _WRITERS = {
+    ".hdr": envi.write_envi,
+    **dict.fromkeys(envi.DATA_EXTENSIONS, envi.write_envi),
     ".tif": geotiff.write_geotiff,
     ".tiff": geotiff.write_geotiff,
     ".mat": matlab.write_mat,
@@ -106,6 +108,17 @@ def files_of(path: Path) -> list[Path]:
     return list(filter(Path.is_file, found))
 
 
+def targets(path: Path) -> tuple[Path, ...]:
+    """The files that writing a scene to `path` makes: of ENVI the data file and the header.
+
+    Raises
+    ------
+    SceneError
+        If the extension is unknown, or an ENVI header there belongs to another data file.
+    """
+    return envi.envi_targets(path) if _by_extension(_WRITERS, path) is envi.write_envi else (path,)
+
+
 def write(scene: Scene, path: str | Path) -> None:
     """Write a scene as float32 in physical units, whole or not at all; a link is followed, but for ENVI's two files.
 
@@ -121,8 +134,7 @@ def write(scene: Scene, path: str | Path) -> None:
         beyond what float32 holds, or the disk is full.
     """
     path = Path(path)
-    writes_envi = path.suffix.lower() == ".hdr" or path.suffix.lower() in envi.DATA_EXTENSIONS
-    writer = envi.write_envi if writes_envi else _by_extension(_WRITERS, path)
+    writer = _by_extension(_WRITERS, path)
     if not path.parent.is_dir():
         raise SceneError(f"{path}: the folder {path.parent} does not exist; make it first")
     with np.errstate(over="ignore"):
@@ -130,8 +142,8 @@ def write(scene: Scene, path: str | Path) -> None:
     if not finite.all():
         count = finite.size - np.count_nonzero(finite)
         raise SceneError(f"{path}: {count} values are beyond what float32 holds; give the scene smaller units")
-    targets = envi.envi_targets(path) if writes_envi else (followed(path),)
-    with replacing(*targets) as temporary:
+    made = targets(path) if writer is envi.write_envi else (followed(path),)
+    with replacing(*made) as temporary:
         try:
             writer(scene, *temporary)
         except OSError as error:
@@ -139,11 +151,11 @@ def write(scene: Scene, path: str | Path) -> None:
                 raise
             why = "" if error.errno else f" ({error})"
             raise SceneError(f"{path}: could not be written whole{why}; is the disk full?") from error
-    if writes_envi:
-        envi.remove_other_headers(*targets)
+    if writer is envi.write_envi:
+        envi.remove_other_headers(*made)
     if writer in (geotiff.write_geotiff, envi.write_envi):
         for ending in SIDECARS:
-            targets[0].with_name(targets[0].name + ending).unlink(missing_ok=True)
+            made[0].with_name(made[0].name + ending).unlink(missing_ok=True)
         return
     lost = ["wavelengths"] if scene.wavelengths is not None and writer is arrays.write_npy else []
     lost += ["georeference"] if any(key in scene.metadata for key in GEOREFERENCE) else []

@@ -173,7 +173,7 @@ class Scene:
         return np.broadcast_to(self.nodata[:, :, None], self.cube.shape)
 
     def with_cube(self, cube: np.ndarray) -> Scene:
-        """The same scene around another cube of the same shape, such as a noisy or a denoised one."""
+        """The same scene around another cube of the same shape (else SceneError), such as a noisy or a denoised one."""
         if hasattr(cube, "cube"):
             raise SceneError(f"{self.name}: the new cube is of type {type(cube).__name__}; give its .cube")
         if np.shape(cube) != self.cube.shape:

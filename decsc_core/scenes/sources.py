@@ -149,7 +149,7 @@ def find_houston2018(name: str) -> Path | None:
 def houston2018(path: Path, name: str) -> Scene:
     """A part of Houston 2018: the last 46 of 48 bands; the centre 512 x 512 pixels, or a part around them.
 
-    All parts share one scale, that of the whole image.
+    All parts share one scale, that of the whole image. SceneError if it is another image.
     """
     scene = files.read(path)
     height, width, bands = scene.cube.shape

@@ -68,6 +68,11 @@ class TrainConfig:
     precision : str
         ``"32-true"``, on a GPU with TF32, or ``"bf16-mixed"``, as Lightning Fabric knows them; the latter is seldom worth it: on an H200, batches of 16, the
         networks of published size took 0.8 to 1.2 times as many patches a second with it.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range, or does not go with another one or with the network.
     """
 
     model: Any

@@ -32,7 +32,7 @@ def claim(folder: Path, after: ExitStack) -> None:
 
 
 def is_finished(folder: Path, config: TrainConfig, resume: bool) -> bool:
-    """Whether `folder` holds the finished run of that configuration; refuse a folder that holds another run, or files of none."""
+    """Whether `folder` holds the finished run of that configuration; FileExistsError if it holds another run, or files of none."""
     kept = [path for path in (folder / "checkpoint.pt", folder / "weights.safetensors") if path.exists()]
     if not (folder / "config.json").exists():
         if there := [path for path in (*kept, folder / "log.jsonl") if path.exists()]:
