@@ -106,12 +106,7 @@ def difference(config: TrainConfig, story: dict) -> str:
         own = TrainConfig.from_json(story["training"])
     except (KeyError, TypeError, ValueError):
         return "they tell of no training that this version knows"
-    wanted = replace(config, start=config.start and (own.start or config.start))
-    for field in fields(TrainConfig):
-        one, other = getattr(own, field.name), getattr(wanted, field.name)
-        if one != other:
-            return f"{field.name} was {one}, not {other}"
-    return ""
+    return own.difference(replace(config, start=config.start and (own.start or config.start)))
 
 
 def carry_out(runs: dict[str, TrainConfig], folder: Path | str, progress: bool = True) -> None:

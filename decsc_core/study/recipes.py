@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from decsc_core import noise, weights
@@ -154,6 +154,14 @@ class TrainConfig:
         """Plain types only."""
         return {"method": method_of(self.model), **asdict(self)}
 
+    def difference(self, other: TrainConfig) -> str:
+        """The first field that another training has otherwise, in a few words; empty if there is none."""
+        for one in fields(self):
+            here, there = getattr(self, one.name), getattr(other, one.name)
+            if here != there:
+                return "the network is another one" if one.name == "model" else f"{one.name} was {here}, not {there}"
+        return ""
+
     def digest(self) -> str:
         """Eight hexadecimal digits that differ between configurations, for the names of folders."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
@@ -167,8 +175,8 @@ class TrainConfig:
         TypeError, ValueError
             If it is no such thing.
         """
-        fields = dict(told)
-        return cls(restore(fields.pop("method", ""), fields.pop("model", {})), **fields)
+        given = dict(told)
+        return cls(restore(given.pop("method", ""), given.pop("model", {})), **given)
 
 
 def learning_rate(config: TrainConfig, share: float) -> float:

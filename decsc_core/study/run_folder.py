@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pooch import file_hash
@@ -62,10 +62,8 @@ def unlike(folder: Path, config: TrainConfig) -> str:
         return f"whose config.json cannot be used ({error})"
     if began and config.start:  # the hash says which weights, wherever they lie
         there = replace(there, start=config.start)
-    for one in fields(config):
-        if getattr(there, one.name) != getattr(config, one.name):
-            what = "of the network" if one.name == "model" else f"{one.name} was {getattr(there, one.name)}, not {getattr(config, one.name)}"
-            return f"with another configuration ({what})"
+    if what := there.difference(config):
+        return f"with another configuration ({what})"
     if began and Path(config.start).exists() and file_hash(config.start) != began:
         return f"that began from other weights than {config.start} has"
     if files and any((now := scene_fingerprints(config)).values()) and (what := changed(files, now)):  # or they are not on this machine any more
