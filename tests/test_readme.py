@@ -44,14 +44,14 @@ def test_the_results_are_those_of_the_standard_profile() -> None:
 
 
 def test_the_means_of_every_case_are_those_of_the_standard_profile() -> None:
-    """The best method that learns nothing, the best peer that learned, and DECSC, the best bold; then what the paper prints."""
+    """The best method that learns nothing, the best peer that learned, and DECSC (Swin), the best bold; then what the paper prints."""
     table = re.search(r"^\| scenes \| noise case.*?\n\n", README, re.M | re.S)[0].strip().splitlines()[2:]
     told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     expected = []
     for number, scenes, name in ((2, "CAVE", "table2_close_range"), (3, "remote sensing", "table3_remote_sensing")):
         printed = paper.table(number).query("method == 'decsc'").set_index("case")["psnr"]
         means = pd.read_csv(ROOT / f"figures/standard/{name}.csv").query("index == 'psnr'").set_index("case")
-        for case, row in means.drop(columns="index").astype(float).iterrows():
+        for case, row in means.drop(columns=["index", label("decsc-mamba")], errors="ignore").astype(float).iterrows():
             cells = []
             for kinds in (("model-driven", "band-wise"), ("learned",), ("equilibrium",)):
                 there = [label(method) for method, about in METHODS.items() if about.kind in kinds and label(method) in row]
