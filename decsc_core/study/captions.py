@@ -160,17 +160,17 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
 
 
 def provenance(rows: pd.DataFrame, folder: Path | str) -> dict:
-    """Where rows of one data set come from, for a sidecar: inputs, and code and weights of each method."""
+    """Where rows of one data set come from, for a sidecar: inputs, code and weights of each method, and the story of all weights by their hash."""
     dataset = rows["dataset"].iloc[0]
     methods: dict[str, dict] = {}
+    weights: dict[str, dict] = {}
     for (method, case), own in rows.groupby(["method", "case"], sort=False):
         known = sidecar(folder, dataset, case, method)
-        methods.setdefault(method, {})[case] = {
-            "code": own["code"].iloc[0],
-            "weights": known["weights"],
-        }
+        used = known["weights"]
+        methods.setdefault(method, {})[case] = {"code": own["code"].iloc[0], "weights": used and used["sha256"]}
+        weights |= {used["sha256"]: used} if used else {}
     shared = {key: known["inputs"][key] for key in ("profile", "dataset", "seed", "crop", "scenes")}
-    return shared | {"cases": list(rows["case"].unique()), "methods": methods, "environment": environment()}
+    return shared | {"cases": list(rows["case"].unique()), "methods": methods, "weights": weights, "environment": environment()}
 
 
 def _duration(seconds: float) -> str:

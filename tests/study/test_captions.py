@@ -125,6 +125,9 @@ def test_the_rows_of_decsc_tell_it(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "load_scene", lambda dataset, name: Scene(np.random.default_rng(0).random((16, 16, 31), dtype=np.float32), name))
     rows = evaluate.score_rows("quick", "photos", "corr", "decsc", seed=2, folder=tmp_path, scenes=["north"])
     assert "filters the noisy cube by its estimate, which the paper's does not" in captions.describe_rows(rows, tmp_path)
+    traced = captions.provenance(rows, tmp_path)
+    used = traced["methods"]["decsc"]["corr"]["weights"]
+    assert used.startswith(rows["weights"].iloc[0]) and traced["weights"][used]["story"]["training"]
 
 
 def test_rows_of_several_cases_and_of_crops_say_so(tmp_path, monkeypatch):
