@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(*targets: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside `targets` that take their place, in this order, if the block succeeds.
+    """Temporary names beside `targets`, of different suffixes, that take their place, in this order, if the block succeeds.
 
-    The names are no longer than those of the targets need be and end like them, for writers that go by the suffix; whatever else a writer leaves beside
+    The names are short and end like those of the targets, for writers that go by the suffix; whatever else a writer leaves beside
     them under such a name is removed. OSError if a target is there and no file: a device or pipe would be gone.
     """
     for target in targets:

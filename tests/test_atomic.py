@@ -33,9 +33,9 @@ def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path):
 
 
 def test_a_writer_that_makes_nothing_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a", tmp_path / "b") as (first, _):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a", tmp_path / "b.hdr") as (first, _):
         first.write_text("only one of two")
-    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "b.hdr").exists()
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
