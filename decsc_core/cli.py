@@ -479,6 +479,6 @@ def data(
     with blaming("DECSC_DATA"):
         told = [dataset_lines(entry, details=name is not None) for entry in (DATASETS.values() if name is None else [DATASETS[name]])]
     place = root()
-    typer.echo(f"looked for in {place}{'' if place.is_dir() else ', which does not exist'}; the environment variable DECSC_DATA names another folder")
+    typer.echo(f"looked for in {place}{'' if place.is_dir() else ', which does not exist'}; set the environment variable DECSC_DATA for another folder")
     for lines in told:
         typer.echo("\n" + "\n".join(lines))

@@ -11,9 +11,9 @@ BLANK = 0.1
 
 
 def detail_level(image: np.ndarray) -> float:
-    """Standard deviation of the noise of a band (H, W), at least 6 x 6 pixels, from its finest diagonal wavelet details.
+    """Standard deviation of the noise of a band (H, W), from its finest diagonal wavelet details.
 
-    Areas of one value do not count; 0 where there is no more than rounding.
+    At least 2 x 2 pixels; of less than 6 x 6 they are mostly those of its reflected border. Areas of one value do not count; 0 where there is no more than rounding.
     """
     import pywt  # here, for they take half a second
     from skimage.restoration import estimate_sigma

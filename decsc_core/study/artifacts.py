@@ -142,7 +142,7 @@ _PUBLISHED = {
         ("table_comparison", "table", "", "the learned methods after short trainings on the same scenes"),
         ("fig_comparison", "curves", "", "the learned methods after short trainings, every seed"),
         ("table_tuned", "table", "", "what some of them gain by further training for one noise case alone"),
-        ("table_misfit_gains", "table", "", "what the misfit of DECSC's denoiser would give to each of them"),
+        ("table_misfit_gains", "table", "", "what the last steps of DECSC's denoiser would give to every method"),
     ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),

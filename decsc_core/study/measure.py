@@ -37,7 +37,7 @@ def worker(threads: int) -> ProcessPoolExecutor:
     """A fresh process in which to measure with that many threads.
 
     It is forked from a server that has imported the libraries and done nothing else, which saves seconds a process. The
-    number of threads of the first worker holds for the libraries of all; torch's is set by `measure`.
+    number of threads of the first worker holds for the libraries of all; torch's is set by what runs there.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["decsc_core.networks.catalog"])

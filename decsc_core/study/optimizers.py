@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-OPTIMIZERS = ("adam", "adamw", "muon")
+FOR_ALL = {"adam": Adam, "adamw": AdamW}
+"""Those that move all parameters alike."""
+OPTIMIZERS = (*FOR_ALL, "muon")
 MOMENTUM, EPSILON = 0.95, 1e-7
 COEFFICIENTS = ((3.4445, -4.775, 2.0315),) * 5
 """Of the polynomials that, one after the other, bring all singular values near 1; those of the reference."""
@@ -34,7 +36,9 @@ class Muon(Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                if weight not in self.state:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+                momentum = self.state[weight]["momentum"]
                 momentum.lerp_(weight.grad, 1 - MOMENTUM)
                 matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(1)
                 update = _orthogonal(matrix).mul_(RMS * max(matrix.shape) ** 0.5).view_as(weight)
@@ -57,7 +61,7 @@ def optimizers(model: nn.Module, name: str, learning_rate: float, weight_decay: 
     convolutions that are not grouped, and AdamW for the rest."""
     options = {"lr": learning_rate, "weight_decay": weight_decay}
     if name != "muon":
-        return [{"adam": Adam, "adamw": AdamW}[name](model.parameters(), **options)]
+        return [FOR_ALL[name](model.parameters(), **options)]
     moved = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS) and getattr(layer, "groups", 1) == 1}
     matrices, others = ([p for p in model.parameters() if (p in moved) == chosen] for chosen in (True, False))
     return [kind(part, **options) for kind, part in ((Muon, matrices), (AdamW, others)) if part]

@@ -302,7 +302,7 @@ def _story(config: TrainConfig, at: _Progress, code: dict) -> dict:
     }
 
 
-def _step(fabric: Fabric, module, moved_by: Sequence, batch: Sequence[torch.Tensor], config: TrainConfig, step: int, share: float) -> dict:
+def _step(fabric: Fabric, module, moved_by: Sequence[torch.optim.Optimizer], batch: Sequence[torch.Tensor], config: TrainConfig, step: int, share: float) -> dict:
     """One optimiser step with a batch of clean and noisy patches; returns what the log tells about it."""
     clean, noisy = (cubes.to(fabric.device, non_blocking=True) for cubes in batch)
     rate = learning_rate(config, share)
