@@ -23,7 +23,7 @@ from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, SceneError, fingerprints, load_scene, scene_names
 from decsc_core.study import profiles, schema
 from decsc_core.study.artifacts import ARTIFACTS, of_notebook
-from decsc_core.study.campaign import difference, last, read, tuned
+from decsc_core.study.campaign import alike, difference, last, read, tuned
 from decsc_core.study.evaluate import AS_IS, NOISY
 from decsc_core.study.recipes import TrainConfig
 from decsc_core.weights import CAMERA_BANDS, described as described_weights
@@ -167,6 +167,13 @@ def run_files(runs, cases):
     return [*dict.fromkeys(map(campaign_of, runs)), *map(trained, runs), *scored]
 
 
+def with_last_steps():
+    """The files of the rows with DECSC's last steps: of the first seed of each run of the comparison, and of the methods that learn nothing."""
+    first = [seeds[0] for seeds in alike({run: COMPARISON_CONFIGS[run] for run in COMPARED})]
+    places = [(f"trained/{run}", RUN[run]["method"]) for run in first] + [("rows", method) for method in UNTRAINED]
+    return [f"{RUNS}/{place}/{config['dataset']}-last-steps-{method}.{end}" for place, method in places for end in ("csv", "json")]
+
+
 def compared_files():
     """Those of the runs that are compared with the first one of the campaign."""
     return run_files(compared(), [config["case"]])
@@ -272,7 +279,7 @@ rule evaluate:
     """Score one method on the test scenes."""
     input:
         DATA,
-        code("study/cubes.py", "study/evaluate.py"),
+        code("study/cubes.py", "study/evaluate.py", "study/row_files.py"),
         lambda wildcards: method_files(wildcards.method, wildcards.dataset),
         weights=lambda wildcards: configured_weights(wildcards.method, wildcards.dataset),
     output:
@@ -412,7 +419,7 @@ rule evaluate_run:
     input:
         DATA,
         lambda wildcards: method_code(wildcards.method),
-        code("study/cubes.py", "study/evaluate.py"),
+        code("study/cubes.py", "study/evaluate.py", "study/row_files.py"),
         weights=lambda wildcards: trained(wildcards.run),
     output:
         multiext(f"{RUNS}/trained/{{run}}/{{dataset}}-{{case}}-{{method}}", ".csv", ".json", ".npy"),
@@ -693,18 +700,45 @@ rule choices:
         NOTEBOOK
 
 
+rule last_steps:
+    """Score one method with DECSC's last steps after it on the validation scenes."""
+    input:
+        DATA,
+        NETWORK,
+        code("study/cubes.py", "study/evaluate.py", "study/last_steps.py", "study/row_files.py"),
+        lambda wildcards: method_code(wildcards.method),
+        weights=lambda wildcards: trained(wildcards.run[len("trained/"):]) if wildcards.run != "rows" else [],
+    output:
+        multiext(f"{RUNS}/{{run}}/{{dataset}}-last-steps-{{method}}", ".csv", ".json"),
+    wildcard_constraints:
+        run="rows|trained/[^/]+",
+        dataset="|".join(DATASETS),
+        method="|".join(METHODS),
+    params:
+        cases=" ".join(COMPARED_CASES),
+        seed=config["seed"],
+        crop=f"--crop {config['crop']}" if config["crop"] else "",
+        content=lambda wildcards: content(wildcards.dataset, "validation"),
+    threads: 1  # several side by side are faster than one with several
+    resources:
+        **HEAVY,
+    log:
+        f"{RUNS}/logs/last-steps-{{run}}-{{dataset}}-{{method}}.log",
+    shell:
+        "OMP_NUM_THREADS={threads} python -m decsc_core.study.last_steps --folder \"$(dirname {output[0]:q})\""
+        " --dataset {wildcards.dataset} --cases {params.cases} --method {wildcards.method} --seed {params.seed}"
+        " {params.crop} --weights {input.weights:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+
+
 rule comparison:
     """The learned methods after short trainings."""
     input:
         run_files(COMPARED, COMPARED_CASES),
         [run_files(both, trained_cases(both[0])) for both in TUNED.items()],
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
-        [method_files(method) for method in UNTRAINED],
-        DATA,
+        with_last_steps(),
         DRAWING,
-        NETWORK,
-        PEERS,
-        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/last_steps.py", "study/rows.py"),
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/rows.py"),
         notebook="notebooks/14_comparison.ipynb",
     output:
         published("14_comparison"),

@@ -215,9 +215,9 @@ def imported(module: str, stop: tuple[str, ...]) -> set[str]:
 
 def test_rows_depend_on_the_code_of_their_method(graph):
     """All that its module imports, but for what only looks for it: the registry, what reads weights, the device."""
-    jobs = re.findall(r"^rule evaluate:\n    input: (.+)\n(?:    .+\n)*?    wildcards: .*method=(\S+)$", graph, re.M)
-    assert {method for _, method in jobs} >= {"noisy", "bm4d", "decsc"}
-    for inputs, method in jobs:
+    jobs = re.findall(r"^rule (\w+):\n    input: (.+)\n(?:    .+\n)*?    wildcards: .*method=(\S+)$", graph, re.M)
+    assert {(rule, method) for rule, _, method in jobs} >= {("evaluate", "noisy"), ("evaluate", "bm4d"), ("evaluate_run", "decsc"), ("last_steps", "e3dtv"), ("last_steps", "decsc")}
+    for rule, inputs, method in jobs:
         if method == "noisy":
             continue
         kind = registry.METHODS[method].kind
@@ -225,9 +225,13 @@ def test_rows_depend_on_the_code_of_their_method(graph):
         modules = modules or [f"denoisers.{registry._CLASSES[method.removesuffix('-white')][0]}"]
         modules += ["denoisers.classical.whitened"] if method.endswith("-white") else []
         needed = set().union(*(imported(f"decsc_core.{module}", ("decsc_core", "decsc_core.weights")) for module in modules))
+        if rule == "last_steps":
+            needed |= set().union(*(imported(f"decsc_core.{module}", ("decsc_core",)) for module in ("denoisers.wiener", "model.gross", "model.misfit", "model.noise_levels")))
+            needed |= {"decsc_core/study/last_steps.py"}
+        needed |= {"decsc_core/study/evaluate.py", "decsc_core/study/row_files.py"}
         looking = {"decsc_core/__init__.py", "decsc_core/denoisers/__init__.py", "decsc_core/denoisers/device.py", "decsc_core/networks/__init__.py",
                    "decsc_core/denoisers/classical/__init__.py"}
-        assert needed - looking <= set(inputs.split(", ")), method
+        assert needed - looking <= set(inputs.split(", ")), (rule, method)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

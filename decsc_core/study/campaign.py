@@ -96,6 +96,18 @@ def tuned(runs: Mapping[str, TrainConfig]) -> dict[str, str]:
     }
 
 
+def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
+    """The runs, those together that differ in the seed alone."""
+    groups: list[list[str]] = []
+    for name, config in runs.items():
+        own = next((group for group in groups if config == replace(runs[group[0]], seed=config.seed)), None)
+        if own is None:
+            groups.append([name])
+        else:
+            own.append(name)
+    return groups
+
+
 def difference(config: TrainConfig, story: dict) -> str:
     """What a weights file tells otherwise of its training than a run describes, in a few words; empty if nothing.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -22,18 +21,6 @@ from decsc_core.study.recipes import TrainConfig
 
 UNTRAINED = tuple(name for name in METHODS if name not in LEARNED)
 """The methods that learn nothing."""
-
-
-def alike(runs: Mapping[str, TrainConfig]) -> list[list[str]]:
-    """The runs, those together that differ in the seed alone."""
-    groups: list[list[str]] = []
-    for name, config in runs.items():
-        own = next((group for group in groups if config == replace(runs[group[0]], seed=config.seed)), None)
-        if own is None:
-            groups.append([name])
-        else:
-            own.append(name)
-    return groups
 
 
 def minutes(story: dict) -> float:
@@ -62,7 +49,7 @@ def table(
     Parameters
     ----------
     groups : sequence of sequences
-        From `alike`.
+        From `campaign.alike`.
     rows : DataFrame
         From `ablation.scores`, of all those runs and one or several noise cases.
     stories : mapping

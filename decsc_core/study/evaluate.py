@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 
 from decsc_core import metrics
-from decsc_core.atomic import write_text, write_whole
 from decsc_core.console import Refused, blaming
 from decsc_core.denoisers.base import Denoiser, Estimate
 from decsc_core.denoisers.registry import METHODS, make
@@ -31,6 +30,7 @@ from decsc_core.scenes.sources import ICVL_FIGURE_4
 from decsc_core.study.cubes import centre
 from decsc_core.study.measure import peak_memory
 from decsc_core.study.provenance import code_version, environment
+from decsc_core.study.row_files import RowFiles
 from decsc_core.weights import shipped
 
 COLUMNS = (
@@ -172,9 +172,9 @@ def score_rows(
         "weights": learned.sha256 if learned else "",
         "scenes": {name: seen[name][0] for name in names},
     }
-    files = _Files(folder, dataset, case, method)
+    files = _files(folder, dataset, case, method)
     if files.hold(inputs):
-        return files.rows()
+        return read_rows(files.csv)
 
     kept, rows = figure_scene(names), []
     for name in names:
@@ -200,8 +200,8 @@ def score_rows(
             cube = estimate.cube
     story = learned.told() if learned else None
     sidecar = {"inputs": inputs, "figure_scene": kept, "weights": story, "environment": environment()}
-    files.write(pd.DataFrame(rows, columns=list(COLUMNS)), cube, sidecar)
-    return files.rows()
+    files.write(pd.DataFrame(rows, columns=list(COLUMNS)), sidecar, cube)
+    return read_rows(files.csv)
 
 
 def read_rows(path: Path | str) -> pd.DataFrame:
@@ -213,38 +213,16 @@ def read_rows(path: Path | str) -> pd.DataFrame:
 
 def sidecar(folder: Path | str, dataset: str, case: str, method: str) -> dict:
     """What rows came from: `inputs`, `figure_scene`, `weights` (file, sha256, story) or None, `environment`."""
-    return json.loads(_Files(folder, dataset, case, method).json.read_text())
+    return json.loads(_files(folder, dataset, case, method).json.read_text())
 
 
 def figure_estimate(folder: Path | str, dataset: str, case: str, method: str) -> np.ndarray:
     """The estimate (H, W, B) of the `figure_scene` that was kept with the rows."""
-    return np.load(_Files(folder, dataset, case, method).npy)
+    return np.load(_files(folder, dataset, case, method).npy)
 
 
-class _Files:
-    """The files of one set of rows; the `.json` is written last, and removed first, so it vouches for the others."""
-
-    def __init__(self, folder: Path | str, dataset: str, case: str, method: str) -> None:
-        stem = Path(folder) / f"{dataset}-{case}-{method}"
-        self.csv, self.json, self.npy = (stem.with_name(f"{stem.name}.{end}") for end in ("csv", "json", "npy"))
-
-    def hold(self, inputs: dict) -> bool:
-        """Whether complete rows of these inputs are there; not if the `.json` is damaged."""
-        if not all(path.is_file() for path in (self.csv, self.json, self.npy)):
-            return False
-        try:
-            return json.loads(self.json.read_text())["inputs"] == inputs
-        except (ValueError, KeyError, TypeError):
-            return False
-
-    def rows(self) -> pd.DataFrame:
-        return read_rows(self.csv)
-
-    def write(self, rows: pd.DataFrame, cube: np.ndarray, sidecar: dict) -> None:
-        self.json.unlink(missing_ok=True)
-        write_whole(self.npy, lambda path: np.save(path, cube))
-        write_whole(self.csv, lambda path: rows.to_csv(path, index=False))
-        write_text(self.json, json.dumps(sidecar, indent=1))
+def _files(folder: Path | str, dataset: str, case: str, method: str) -> RowFiles:
+    return RowFiles(folder, f"{dataset}-{case}-{method}", array=True)
 
 
 def _denoiser(method: str, weights: Path | str | None, bands: int) -> Callable[[np.ndarray], Estimate]:

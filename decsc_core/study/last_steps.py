@@ -1,11 +1,15 @@
-"""What other methods gain by the last steps of DECSC's denoiser, misfit and Wiener filter: the same after each, on the same cubes."""
+"""What other methods gain by the last steps of DECSC's denoiser, misfit and Wiener filter: the same after each, on the same cubes.
+
+Run as a program it computes the rows of one method.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from copy import copy
+import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,69 +18,99 @@ from einops import rearrange
 from torch import Tensor
 
 from decsc_core import metrics
-from decsc_core import weights as files
+from decsc_core.checks import check_not_empty
+from decsc_core.console import Refused, blaming
 from decsc_core.denoisers.base import Denoiser
-from decsc_core.denoisers.equilibrium import Equilibrium
-from decsc_core.denoisers.learned import Learned
+from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.wiener import wiener
-from decsc_core.model import DECSC
 from decsc_core.model.gross import cut
 from decsc_core.model.misfit import posterior_mean
 from decsc_core.model.noise_levels import noise_levels
-from decsc_core.scenes import Scene
-from decsc_core.study.evaluate import noisy_cube
+from decsc_core.scenes import scene_names
+from decsc_core.study.evaluate import evaluated_scene, noisy_cube
+from decsc_core.study.provenance import code_version, environment
+from decsc_core.study.row_files import RowFiles
+
+MISFITS = (0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03)
+"""Scales e of the misfit that are tried; with 0 the estimate is left as it is."""
 
 
-def scores(
-    denoisers: Mapping[str, Denoiser], scenes: Sequence[Scene], cases: Sequence[str], seed: int, misfits: Sequence[float]
+def score(
+    dataset: str, cases: Sequence[str], method: str, *, seed: int, folder: Path | str, crop: int | None = None, weights: Path | str | None = None
 ) -> pd.DataFrame:
-    """MPSNR of estimates that had the mean of a misfit added and were filtered.
+    """MPSNR of a method's estimates that had the mean of a misfit added and were filtered, on the validation scenes of a data set.
+
+    The rows are computed, or read from `folder` if they are there and were computed from the same.
 
     Parameters
     ----------
-    denoisers : mapping
-        By name; networks as `alone` makes them.
-    misfits : sequence of float
-        Scales e; 0 is the estimate as it is.
+    method : str
+        A name of the registry; of DECSC's own steps and shifted copies only one copy and one pass are left.
+    seed, folder, crop, weights
+        See `evaluate.score_rows`.
 
     Returns
     -------
     DataFrame
-        A row for each denoiser and misfit: `name`, `misfit`, and a column a noise case, the mean over scenes [dB].
+        A row for each noise case, scene and scale: `dataset`, `scene`, `case`, `seed`, `method`, `parameters` (none if nothing
+        was learned), `weights` (the first 12 digits of the file's SHA-256), `code`, `misfit`, `psnr` [dB].
+
+    Raises
+    ------
+    ValueError
+        If there are no cases, a name is unknown, or an option does not go with the method (SceneError, WeightsError among them).
     """
-    found = []
-    for name, denoise in denoisers.items():
-        for case, scene in itertools.product(cases, scenes):
-            noisy = noisy_cube(scene, case, seed)
-            cube = denoise(noisy).cube
-            for e in misfits:
-                found.append({"name": name, "misfit": e, "case": case, "psnr": metrics.mpsnr(scene.cube, _last(noisy, cube, e))})
-    means = pd.DataFrame(found).groupby(["name", "misfit", "case"], sort=False)["psnr"].mean().unstack()
-    return means[list(cases)].reset_index()
+    check_not_empty(cases=cases)
+    denoise = alone(method, weights)
+    learned = getattr(denoise, "weights", None)
+    scenes = [evaluated_scene(dataset, name, crop) for name in scene_names(dataset, "validation")]
+    inputs = {
+        "dataset": dataset, "cases": list(cases), "method": method, "seed": seed, "crop": crop, "misfits": list(MISFITS),
+        "weights": learned.sha256 if learned else "", "scenes": {scene.name: scene.sha256() for scene in scenes},
+    }
+    files = RowFiles(folder, f"{dataset}-last-steps-{method}")
+    if not files.hold(inputs):
+        about = {"seed": seed, "method": method, "parameters": denoise.params or None, "weights": inputs["weights"][:12], "code": code_version()}
+        rows = []
+        for case in cases:
+            for scene in scenes:
+                noisy = noisy_cube(scene, case, seed)
+                cube = denoise(noisy).cube
+                rows += [{"dataset": dataset, "scene": scene.name, "case": case, **about, "misfit": e,
+                          "psnr": metrics.mpsnr(scene.cube, _last(noisy, cube, e))} for e in MISFITS]
+                print(f"{dataset} {scene.name} {case} {method}: {rows[-len(MISFITS)]['psnr']:.2f} dB", flush=True)
+        files.write(pd.DataFrame(rows), {"inputs": inputs, "weights": learned and learned.told(), "environment": environment()})
+    return pd.read_csv(files.csv, dtype={"scene": str, "weights": str, "parameters": "Int64"}, keep_default_na=False, na_values={"parameters": [""]})
 
 
 def gains(scored: pd.DataFrame) -> pd.DataFrame:
-    """A row a denoiser of `scores`, with the misfit that is best for it in the mean over the cases.
+    """A row for each `name`, of the misfit that is best for it in the mean over the cases.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        Rows of `score`, with a `name` for those that belong together.
 
     Returns
     -------
     DataFrame
-        `name`, `misfit`; a column a noise case, MPSNR with that misfit [dB]; `gain`, `least`, `most`: what it gains over
-        none [dB], the mean, the least and the most of the cases.
+        `name`, `misfit`; a column a noise case, MPSNR with that misfit [dB], the mean over scenes; `gain`, `least`, `most`: what
+        it gains over none [dB], the mean, the least and the most of the cases.
     """
-    means = scored.set_index(["name", "misfit"])
+    means = scored.groupby(["name", "misfit", "case"], sort=False)["psnr"].mean().unstack()
     best = means.loc[means.mean(axis=1).groupby("name", sort=False).idxmax()]
     gained = best.sub(means.xs(0, level="misfit"), level="name")
-    return best.assign(gain=gained.mean(axis=1), least=gained.min(axis=1), most=gained.max(axis=1)).reset_index()
+    return best.assign(gain=gained.mean(axis=1), least=gained.min(axis=1), most=gained.max(axis=1)).reset_index().rename_axis(columns=None)
 
 
-def alone(weights: files.Weights) -> Denoiser:
-    """The network as a denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit."""
-    if not isinstance(weights.model, DECSC):
-        return Learned(weights)
-    model = copy(weights.model)
-    model.config = replace(model.config, misfit=0)
-    return Equilibrium(replace(weights, model=model), shifts=1)
+def alone(method: str, weights: Path | str | None = None) -> Denoiser:
+    """The registry's denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit."""
+    own = method in METHODS and METHODS[method].kind == "equilibrium"
+    denoise = make(method, weights=weights, shifts=1 if own else None)
+    if own:
+        model = denoise.weights.model
+        model.config = replace(model.config, misfit=0)
+    return denoise
 
 
 def _last(noisy: np.ndarray, cube: np.ndarray, e: float) -> np.ndarray:
@@ -95,3 +129,25 @@ def _images(cube: np.ndarray) -> Tensor:
 
 def _cube(images: Tensor) -> np.ndarray:
     return rearrange(images, "1 b h w -> h w b").numpy()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute one file of rows, as a job of the workflow."""
+    parser = argparse.ArgumentParser(prog="python -m decsc_core.study.last_steps", description=main.__doc__)
+    for name in ("dataset", "method", "folder"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--cases", nargs="+", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--crop", type=int, help="only the centre of each scene, at most that many pixels a side")
+    parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
+    options = vars(parser.parse_args(arguments))
+    try:
+        with blaming():
+            Path(options["folder"]).mkdir(parents=True, exist_ok=True)
+            score(**options)
+    except Refused as error:
+        sys.exit(f"last_steps: {error}")
+
+
+if __name__ == "__main__":
+    main()

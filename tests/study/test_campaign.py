@@ -53,6 +53,17 @@ def test_runs_are_their_recipes_with_what_the_file_says(file, tmp_path):
     assert second.model == first.model and second.start == str(tmp_path / "first" / "weights.safetensors")
 
 
+def test_runs_that_differ_in_the_seed_alone_are_alike(file, tmp_path):
+    file.write_text("""
+one: &one {method: decsc, preset: tiny, steps: 2}
+other: &other {method: qrnn3d, preset: tiny, steps: 4}
+other-1: {<<: *other, seed: 1}
+without-swin: {<<: *one, model: {depth: 0}}
+longer: {<<: *other, steps: 5}
+""")
+    assert campaign.alike(campaign.read(file, tmp_path)) == [["one"], ["other", "other-1"], ["without-swin"], ["longer"]]
+
+
 def test_a_run_with_the_other_prior_starts_from_the_same_network(file, tmp_path):
     file.write_text(RUNS + "third: {method: decsc-mamba, preset: tiny, start: second, steps: 1}\n")
     runs = campaign.read(file, tmp_path)
