@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from decsc_core import noise, weights
@@ -64,7 +64,7 @@ class TrainConfig:
     validate_every : int
         Steps between validations; the weights with the best validation MPSNR are kept.
     checkpoint_seconds : float
-        Time between checkpoints, that is the most that an interruption can lose.
+        Time between checkpoints, that is the most that an interruption can lose. Another one makes no other training.
     precision : str
         ``"32-true"``, on a GPU with TF32, or ``"bf16-mixed"``, as Lightning Fabric knows them; the latter is seldom worth it: on an H200, batches of 16, the
         networks of published size took 0.8 to 1.2 times as many patches a second with it.
@@ -95,7 +95,7 @@ class TrainConfig:
     evaluations: tuple[int, int] = (20, 20)
     passes: float = 0.0
     validate_every: int = 200
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = field(default=60.0, compare=False)
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
@@ -155,10 +155,10 @@ class TrainConfig:
         return {"method": method_of(self.model), **asdict(self)}
 
     def difference(self, other: TrainConfig) -> str:
-        """The first field that another training has otherwise, in a few words; empty if there is none."""
+        """The first field that another training has otherwise, in a few words; empty if it is the same training."""
         for one in fields(self):
             here, there = getattr(self, one.name), getattr(other, one.name)
-            if here != there:
+            if one.compare and here != there:
                 return "the network is another one" if one.name == "model" else f"{one.name} was {here}, not {there}"
         return ""
 

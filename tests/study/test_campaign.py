@@ -152,6 +152,14 @@ def test_an_edited_run_and_those_that_begin_from_it_are_trained_anew(file, tmp_p
     assert (folder / "first.old-2").is_dir() and (folder / "second.old-2").is_dir()
 
 
+def test_a_run_goes_on_though_its_checkpoints_come_at_other_times(file, tmp_path, capsys):
+    folder = tmp_path / "runs"
+    campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+    file.write_text(RUNS.replace("patch: 12", "patch: 12, checkpoint_seconds: 7"))
+    campaign.carry_out(campaign.read(file, folder), folder, progress=False)
+    assert capsys.readouterr().err == "" and sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+
+
 def test_a_run_that_another_process_has_just_set_aside_is_not_set_aside_again(file, tmp_path, monkeypatch):
     folder = tmp_path / "runs"
     campaign.carry_out({"first": campaign.read(file, folder)["first"]}, folder, progress=False)
