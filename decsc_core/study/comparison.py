@@ -21,6 +21,8 @@ from decsc_core.study.recipes import TrainConfig
 
 UNTRAINED = tuple(name for name in METHODS if name not in LEARNED)
 """The methods that learn nothing."""
+NAMES = {"adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
+"""Of the optimizers, in print."""
 
 
 def minutes(story: dict) -> float:
@@ -60,7 +62,7 @@ def table(
     Returns
     -------
     DataFrame
-        `method`; `device`, `minutes` and `patches` of a training; `parameters`; `seeds`; a column a noise case, MPSNR [dB];
+        `method`; `optimizer`, `device`, `minutes` and `patches` of a training; `parameters`; `seeds`; a column a noise case, MPSNR [dB];
         `spread`, the largest difference between two seeds in any of the cases [dB], missing with a single one.
     """
     cases, found = list(rows["case"].unique()), []
@@ -69,6 +71,7 @@ def table(
         several = len(by_seed.columns) > 1
         found.append({
             "method": label(method_of(runs[names[0]].model)),
+            "optimizer": _optimizers(stories[names[0]]),
             "device": devices(stories[names[0]]),
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
@@ -172,6 +175,11 @@ def draw(
     handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     return figure
+
+
+def _optimizers(story: dict) -> str:
+    """Those of a training and of those that it began from, in their order; the first trainings told of none."""
+    return " and ".join(dict.fromkeys(NAMES[part["training"].get("optimizer", TrainConfig.optimizer)] for part in trainings(story)))
 
 
 def _parameters(run: TrainConfig) -> int:

@@ -97,11 +97,11 @@ def test_the_best_that_learns_nothing_is_told_case_by_case(untrained):
 @pytest.fixture
 def stories() -> dict[str, dict]:
     """DECSC's and QRNN3D's on a CPU, and another QRNN3D's on a GPU."""
-    told = {run: {"patches": 8, "seconds": 600, "cpu_seconds": 60 * (1 + int(run[-1])), "environment": {"device": "cpu"}}
+    told = {run: {"training": {"optimizer": "adamw"}, "patches": 8, "seconds": 600, "cpu_seconds": 60 * (1 + int(run[-1])), "environment": {"device": "cpu"}}
             for run in ("decsc-0", "qrnn3d-0", "qrnn3d-1")}
     on_gpu = {"cpu_seconds": 999, "environment": {"device": "NVIDIA H200, shared"}}
-    begun = {"patches": 50, "seconds": 90} | on_gpu
-    return told | {"qrnn3d-longer": {"patches": 30, "seconds": 30, "ancestor": {"story": begun}} | on_gpu}
+    begun = {"training": {"optimizer": "adam"}, "patches": 50, "seconds": 90} | on_gpu
+    return told | {"qrnn3d-longer": {"training": {"optimizer": "muon"}, "patches": 30, "seconds": 30, "ancestor": {"story": begun}} | on_gpu}
 
 
 @pytest.fixture
@@ -117,9 +117,10 @@ def test_the_table_has_means_over_scenes_and_seeds(runs, rows, with_gpu, stories
     assert list(table["method"]) == ["DECSC", "QRNN3D", "QRNN3D", "best without training"]
     assert table["gauss-95"].tolist() == [30, 31.5, 40, 29] and table["mixture"].tolist() == [26, 28.5, 36, 25.5]
     decsc, qrnn3d, on_gpu, best = (table.loc[row] for row in range(4))
-    assert qrnn3d[["seeds", "patches", "minutes", "device", "spread"]].tolist() == [2, 8, 1.5, "CPU", 3]
+    assert qrnn3d[["seeds", "patches", "minutes", "device", "spread", "optimizer"]].tolist() == [2, 8, 1.5, "CPU", 3, "AdamW"]
     told = on_gpu[["minutes", "patches", "device"]].tolist()
     assert told == [2, 80, "NVIDIA H200"], "minutes of the clock where a GPU did the work, those of what it began from included"
+    assert on_gpu["optimizer"] == "Adam and Muon", "one after the other"
     assert pd.isna(decsc["spread"]), "a single seed has no spread"
     assert decsc["parameters"] > qrnn3d["parameters"] > 0
     assert best[["parameters", "seeds", "minutes"]].isna().all()
