@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from decsc_core.model import preset
+from decsc_core.networks.catalog import PRIORS, build, configure, restore
 from decsc_core.scenes import DATASETS
 from decsc_core.study.evaluate import AS_IS, sidecar
 from decsc_core.study.paper import METHODS, RECONSTRUCTED, label
@@ -92,6 +93,27 @@ def describe_denoiser(weights: Mapping | None) -> str:
     return f"{label('decsc')} {size} gives back what its dictionaries miss and filters the noisy cube by its estimate, which the paper's does not."
 
 
+def describe_sizes(known: Iterable[tuple[str, Mapping | None]]) -> str:
+    """A sentence on peers whose networks have another size than the published ones; empty if none has, or tells.
+
+    Parameters
+    ----------
+    known
+        As for `describe_weights`.
+    """
+    told = {}
+    for method, weights in known:
+        training = weights and weights["story"].get("training", {})
+        if not training or method in PRIORS:
+            continue
+        own = restore(method, training["model"])
+        published = configure(method, **{"bands": own.bands} if hasattr(own, "bands") else {})
+        counts = [sum(parameter.numel() for parameter in build(config).parameters()) for config in (own, published)]
+        if counts[0] != counts[1]:
+            told[label(method)] = "{:.2g} M parameters in place of {:.2g}".format(*(count / 1e6 for count in counts))
+    return f"Not of the published size: {'; '.join(f'{name}, {size}' for name, size in told.items())}." if told else ""
+
+
 def trainings(story: Mapping) -> list[Mapping]:
     """The stories of the trainings that weights went through, the first one first; none if they tell of none."""
     stories = [story] if "seconds" in story else []
@@ -150,8 +172,8 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
     if (rows["case"] == AS_IS).all():
         drawn = ""
     told = [f"{noise[0].upper()}{noise[1:]}{drawn}; {scenes}.", describe_data(dataset)]
-    told.append(describe_weights((method, story["weights"]) for method, story in known))
-    told.append(describe_denoiser(next((story["weights"] for method, story in known if method == "decsc"), None)))
+    weights = [(method, story["weights"]) for method, story in known]
+    told += [describe_weights(weights), describe_sizes(weights), describe_denoiser(next((used for method, used in weights if method == "decsc"), None))]
     if "mtsnnpp" in rows["method"].unique():
         told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
     if "ngmeet-white" in rows["method"].unique():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from decsc_core.model import preset
+from decsc_core.networks.catalog import configure
 from decsc_core.noise import CASES
 from decsc_core.scenes import DATASETS, Scene
 from decsc_core.study import captions, evaluate, paper
@@ -119,6 +120,16 @@ def test_what_decsc_has_otherwise_than_the_paper_is_told(changes, told):
     text = captions.describe_denoiser({"story": story})
     assert text.startswith(told) if told else text == ""
     assert captions.describe_denoiser(None) == captions.describe_denoiser({"story": {}}) == ""
+
+
+def test_peers_of_another_size_than_the_published_one_are_told():
+    def told(method: str, size: str, **changes) -> tuple[str, dict]:
+        return method, {"story": {"training": {"model": asdict(configure(method, size, **changes))}}}
+
+    paper = [told("sert", "paper"), told("hsdt", "paper"), told("qrnn3d", "paper"), told("decsc", "small"), ("tv", None), ("sst", {"story": {"official": "sst.pth"}})]
+    assert captions.describe_sizes(paper) == captions.describe_sizes([told("sst", "paper", bands=12, init="identity")]) == ""
+    small = [told("sst", "small"), *paper, told("sert", "small")]
+    assert captions.describe_sizes(small) == "Not of the published size: SST, 0.46 M parameters in place of 4.1; SERT, 0.26 M parameters in place of 1.9."
 
 
 def test_the_rows_of_decsc_tell_it(tmp_path, monkeypatch):
