@@ -424,7 +424,7 @@ def test_remote_sensing_scenes_have_their_own_weights(tmp_path):
     assert weights_of == {
         (dataset, method): stem
         for dataset, trained in (("cave", "paper"), ("remote", "remote"), ("real-noise", "remote"))
-        for method, stem in (("hsdt", f"hsdt-{trained}-0"), ("sst", "sst-paper-0"), ("decsc", ""))
+        for method, stem in (("hsdt", f"hsdt-{trained}-0"), ("sst", "sst-long-0"), ("decsc", ""))
     }
 
 
