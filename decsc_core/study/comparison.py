@@ -142,14 +142,14 @@ def draw(
     groups: Sequence[Sequence[str]], rows: pd.DataFrame, stories: Mapping[str, dict], runs: Mapping[str, TrainConfig],
     untrained: pd.DataFrame,
 ) -> Figure:
-    """MPSNR of each method, a panel a noise case: a mark a seed of training, a bar for their mean, a colour and a shape a device.
+    """MPSNR of each method, a panel a noise case: a mark a seed of training, a bar for their mean, a colour and a shape a device, others where Muon trained.
 
     The methods are ordered by the best of their means over the cases; the broken line is the best that learns nothing.
     """
     cases = list(rows["case"].unique())
     scores = rows.groupby(["run", "case"], sort=False)["psnr"].mean().unstack()[cases]
     of = [method_of(runs[names[0]].model) for names in groups]
-    on = [devices(stories[names[0]]) for names in groups]
+    on = [devices(story) + ", by Muon" * ("Muon" in _optimizers(story)) for story in (stories[names[0]] for names in groups)]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
     looks = {

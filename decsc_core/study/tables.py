@@ -48,6 +48,7 @@ HEADINGS = {
     "patches": "Patches",
     "minutes": "Time [min]",
     "device": "Device",
+    "optimizer": "Optimizer",
     "cpu_minutes": "CPU time [min]",
     "validation": "Validation MPSNR [dB]",
     "best_step": "Best step",

@@ -167,7 +167,9 @@ def test_the_figure_shows_every_seed_and_device_with_the_best_method_on_top(runs
     shapes = [line.get_marker() for line in figure.legends[0].get_lines()[:2]]
     assert [line.get_marker() for line in dots] == [shapes[0], shapes[0], shapes[1]] and shapes[0] != shapes[1]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "trained on CPU, 0.013 to 0.047 M parameters", "trained on NVIDIA H200, 0.013 M parameters", "best without training",
+        "trained on CPU, 0.013 to 0.047 M parameters", "trained on NVIDIA H200, by Muon, 0.013 M parameters", "best without training",
     ]
+    by_muon = stories | {"qrnn3d-0": stories["qrnn3d-0"] | {"training": {"optimizer": "muon"}}}
+    assert len(comparison.draw(GROUPS, pd.concat([rows, with_gpu]), by_muon, runs, untrained).legends[0].get_texts()) == 4, "on one device by two optimizers"
     assert [line.get_xdata()[0] for line in mixture.lines if line.get_linestyle() == "--"] == [25.5]
     assert (gauss.get_title(), mixture.get_title()) == ("gauss-95", "mixture")
