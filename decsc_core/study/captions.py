@@ -102,8 +102,8 @@ def describe_sizes(known: Iterable[tuple[str, Mapping | None]]) -> str:
         As for `describe_weights`.
     """
     told = {}
-    for method, weights in known:
-        training = weights and weights["story"].get("training", {})
+    for method, weights in {weights["sha256"]: (method, weights) for method, weights in known if weights}.values():
+        training = weights["story"].get("training", {})
         if not training or method in PRIORS:
             continue
         own = restore(method, training["model"])

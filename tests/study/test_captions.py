@@ -124,9 +124,9 @@ def test_what_decsc_has_otherwise_than_the_paper_is_told(changes, told):
 
 def test_peers_of_another_size_than_the_published_one_are_told():
     def told(method: str, size: str, **changes) -> tuple[str, dict]:
-        return method, {"story": {"training": {"model": asdict(configure(method, size, **changes))}}}
+        return method, {"sha256": f"{method} {size} {changes}", "story": {"training": {"model": asdict(configure(method, size, **changes))}}}
 
-    paper = [told("sert", "paper"), told("hsdt", "paper"), told("qrnn3d", "paper"), told("decsc", "small"), ("tv", None), ("sst", {"story": {"official": "sst.pth"}})]
+    paper = [told("sert", "paper"), told("hsdt", "paper"), told("qrnn3d", "paper"), told("decsc", "small"), ("tv", None), ("sst", {"sha256": "1", "story": {"official": "sst.pth"}})]
     assert captions.describe_sizes(paper) == captions.describe_sizes([told("sst", "paper", bands=12, init="identity")]) == ""
     small = [told("sst", "small"), *paper, told("sert", "small")]
     assert captions.describe_sizes(small) == "Not of the published size: SST, 0.46 M parameters in place of 4.1; SERT, 0.26 M parameters in place of 1.9."

@@ -6,7 +6,6 @@ import itertools
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
