@@ -94,3 +94,8 @@ def build(config, generator: torch.Generator | None = None) -> nn.Module:
     method = method_of(config)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own, which are replaced
         return (DECSC if method in PRIORS else _class(method))(config, generator)
+
+
+def parameters(config) -> int:
+    """How many parameters the network of a configuration has."""
+    return sum(parameter.numel() for parameter in build(config).parameters())

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from decsc_core import weights
-from decsc_core.networks.catalog import build
+from decsc_core.networks.catalog import parameters
 from decsc_core.scenes import DATASETS
 from decsc_core.study import campaign, paper
 from decsc_core.study.captions import CASES, describe_data, describe_scenes, seconds_of
@@ -162,7 +162,7 @@ def means(rows: pd.DataFrame, runs: Mapping[str, TrainConfig], by: Mapping[Any, 
         by_seed = own.groupby("train_seed")["psnr"].mean()
         found.append({
             "value": value,
-            "parameters": sum(parameter.numel() for parameter in build(runs[names[0]].model).parameters()),
+            "parameters": parameters(runs[names[0]].model),
             **own[METRICS].mean(),
             "seeds": len(by_seed), **spread(by_seed),
         })

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from decsc_core.model import preset
-from decsc_core.networks.catalog import PRIORS, build, configure, restore
+from decsc_core.networks.catalog import PRIORS, configure, parameters, restore
 from decsc_core.scenes import DATASETS
 from decsc_core.study.evaluate import AS_IS, sidecar
 from decsc_core.study.paper import METHODS, RECONSTRUCTED, label
@@ -108,7 +108,7 @@ def describe_sizes(known: Iterable[tuple[str, Mapping | None]]) -> str:
             continue
         own = restore(method, training["model"])
         published = configure(method, **{"bands": own.bands} if hasattr(own, "bands") else {})
-        counts = [sum(parameter.numel() for parameter in build(config).parameters()) for config in (own, published)]
+        counts = [parameters(config) for config in (own, published)]
         if counts[0] != counts[1]:
             told[label(method)] = "{:.2g} M parameters in place of {:.2g}".format(*(count / 1e6 for count in counts))
     return f"Not of the published size: {'; '.join(f'{name}, {size}' for name, size in told.items())}." if told else ""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from decsc_core.denoisers.registry import LEARNED, METHODS
-from decsc_core.networks.catalog import build, method_of
+from decsc_core.networks.catalog import method_of, parameters
 from decsc_core.scenes import DATASETS
 from decsc_core.study.captions import describe_data, describe_noise, describe_scenes, seconds_of, trainings
 from decsc_core.study.figures import TEXT_WIDTH
@@ -75,7 +75,7 @@ def table(
             "device": devices(stories[names[0]]),
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
-            "parameters": _parameters(runs[names[0]]),
+            "parameters": parameters(runs[names[0]].model),
             "seeds": len(by_seed.columns),
             **by_seed.mean(axis=1)[cases],
             "spread": (by_seed.max(axis=1) - by_seed.min(axis=1)).max() if several else float("nan"),
@@ -169,7 +169,7 @@ def draw(
     axes[0, 0].set_yticks(range(len(order)), [label(method) for method in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel("MPSNR [dB]", fontsize=8)
-    millions = pd.Series([_parameters(runs[names[0]]) / 1e6 for names in groups]).groupby(on)
+    millions = pd.Series([parameters(runs[names[0]].model) / 1e6 for names in groups]).groupby(on)
     sizes = {where: f"{' to '.join(dict.fromkeys(f'{size:.2g}' for size in (own.min(), own.max())))} M parameters" for where, own in millions}
     handles = [Line2D([], [], linestyle="none", label=f"trained on {where}, {sizes[where]}", **look) for where, look in looks.items()]
     handles.append(Line2D([], [], color="C1", linestyle="--", linewidth=1, label="best without training"))
@@ -180,8 +180,3 @@ def draw(
 def _optimizers(story: dict) -> str:
     """Those of a training and of those that it began from, in their order; the first trainings told of none."""
     return " and ".join(dict.fromkeys(NAMES[part["training"].get("optimizer", TrainConfig.optimizer)] for part in trainings(story)))
-
-
-def _parameters(run: TrainConfig) -> int:
-    """How many parameters the network of a training has."""
-    return sum(parameter.numel() for parameter in build(run.model).parameters())

@@ -252,25 +252,37 @@ def _measure(denoiser: Denoiser | Callable[[np.ndarray], Estimate], noisy: np.nd
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Compute one file of rows, as a job of the workflow."""
-    parser = argparse.ArgumentParser(prog="python -m decsc_core.study.evaluate", description=main.__doc__)
-    for name in ("profile", "dataset", "case", "method", "folder"):
+def job_options(program: str) -> argparse.ArgumentParser:
+    """The options that programs which compute a file of rows have in common."""
+    parser = argparse.ArgumentParser(prog=f"python -m decsc_core.study.{program}", description="Compute one file of rows, as a job of the workflow.")
+    for name in ("dataset", "method", "folder"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--scenes", nargs="+", help="some scenes instead of all test scenes")
     parser.add_argument("--crop", type=int, help="only the centre of each scene, at most that many pixels a side")
     parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
-    options = vars(parser.parse_args(arguments))
+    return parser
+
+
+def do_job(program: str, compute: Callable[..., pd.DataFrame], options: dict, name: str) -> None:
+    """Compute the rows of a program's options, or exit with the line that tells why not; and tell if those of another code were kept as `name`."""
     try:
         with blaming():
             Path(options["folder"]).mkdir(parents=True, exist_ok=True)
-            rows = score_rows(**options)
+            rows = compute(**options)
     except Refused as error:
-        sys.exit(f"evaluate: {error}")
+        sys.exit(f"{program}: {error}")
     if others := sorted(set(rows["code"]) - {code_version()}):
-        name = f"{options['dataset']}-{options['case']}-{options['method']}.csv"
         print(f"{name}: kept, computed by code {', '.join(others)}; remove it to compute it anew")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute one file of rows, as a job of the workflow."""
+    parser = job_options("evaluate")
+    for name in ("profile", "case"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--scenes", nargs="+", help="some scenes instead of all test scenes")
+    options = vars(parser.parse_args(arguments))
+    do_job("evaluate", score_rows, options, f"{options['dataset']}-{options['case']}-{options['method']}.csv")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ Run as a program it computes the rows of one method.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,6 @@ from torch import Tensor
 
 from decsc_core import metrics
 from decsc_core.checks import check_not_empty
-from decsc_core.console import Refused, blaming
 from decsc_core.denoisers.base import Denoiser
 from decsc_core.denoisers.registry import METHODS, make
 from decsc_core.denoisers.wiener import wiener
@@ -27,7 +24,7 @@ from decsc_core.model.gross import cut
 from decsc_core.model.misfit import posterior_mean
 from decsc_core.model.noise_levels import noise_levels
 from decsc_core.scenes import scene_names
-from decsc_core.study.evaluate import evaluated_scene, noisy_cube
+from decsc_core.study.evaluate import do_job, evaluated_scene, job_options, noisy_cube
 from decsc_core.study.provenance import code_version, environment
 from decsc_core.study.row_files import RowFiles
 
@@ -133,20 +130,10 @@ def _cube(images: Tensor) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compute one file of rows, as a job of the workflow."""
-    parser = argparse.ArgumentParser(prog="python -m decsc_core.study.last_steps", description=main.__doc__)
-    for name in ("dataset", "method", "folder"):
-        parser.add_argument(f"--{name}", required=True)
+    parser = job_options("last_steps")
     parser.add_argument("--cases", nargs="+", required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--crop", type=int, help="only the centre of each scene, at most that many pixels a side")
-    parser.add_argument("--weights", nargs="?", help="a weights file; without it the one that comes with the package")
     options = vars(parser.parse_args(arguments))
-    try:
-        with blaming():
-            Path(options["folder"]).mkdir(parents=True, exist_ok=True)
-            score(**options)
-    except Refused as error:
-        sys.exit(f"last_steps: {error}")
+    do_job("last_steps", score, options, f"{options['dataset']}-last-steps-{options['method']}.csv")
 
 
 if __name__ == "__main__":

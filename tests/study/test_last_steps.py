@@ -95,9 +95,13 @@ def test_rows_are_computed_once_for_the_same_and_anew_for_another(networks, tmp_
     assert computed(weights=other)
 
 
-def test_a_job_writes_its_rows_or_tells_in_a_line_why_not(networks, tmp_path):
+def test_a_job_writes_its_rows_or_tells_in_a_line_why_not(tmp_path, monkeypatch, capsys):
     given = ["--dataset", "photos", "--cases", "gauss-15", "--seed", "0", "--crop", "16", "--folder", str(tmp_path / "rows")]
+    monkeypatch.setattr(last_steps, "code_version", lambda: "before")
     last_steps.main([*given, "--method", "tv"])
+    capsys.readouterr()
+    last_steps.main([*given, "--method", "tv"])
+    assert capsys.readouterr().out == "photos-last-steps-tv.csv: kept, computed by code before; remove it to compute it anew\n"
     assert {path.name for path in (tmp_path / "rows").iterdir()} == {"photos-last-steps-tv.csv", "photos-last-steps-tv.json"}
     with pytest.raises(SystemExit, match=r"^last_steps: method 'tvv' does not exist; choose one of .*tv"):
         last_steps.main([*given, "--method", "tvv"])
