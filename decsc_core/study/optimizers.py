@@ -20,10 +20,11 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 
 
 class Muon(Optimizer):
-    """Moves weights along their momentum made orthogonal, each weight as a matrix with a row for each output.
+    """Moves weights along their momentum made orthogonal: one of three dimensions as a matrix for each of the first, any other as a matrix with
+    a row for each output.
 
     K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with Nesterov's momentum and decoupled weight decay, for
-    matrices as `torch.optim.Muon` with ``adjust_lr_fn="match_rms_adamw"``, in single precision; and for convolutions.
+    matrices as `torch.optim.Muon` with ``adjust_lr_fn="match_rms_adamw"``, in single precision; and for convolutions and stacks of matrices.
     """
 
     def __init__(self, weights: Iterable[Tensor], lr: float, weight_decay: float) -> None:
@@ -40,28 +41,30 @@ class Muon(Optimizer):
                     self.state[weight]["momentum"] = torch.zeros_like(weight)
                 momentum = self.state[weight]["momentum"]
                 momentum.lerp_(weight.grad, 1 - MOMENTUM)
-                matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(1)
-                update = _orthogonal(matrix).mul_(RMS * max(matrix.shape) ** 0.5).view_as(weight)
+                step = weight.grad.lerp(momentum, MOMENTUM)
+                matrices = step if step.ndim == 3 else step.flatten(1)
+                update = _orthogonal(matrices).mul_(RMS * max(matrices.shape[-2:]) ** 0.5).view_as(weight)
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix with the singular vectors of `matrix` and singular values of about 1."""
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / (x.norm() + EPSILON)
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices with the singular vectors of `matrices`, (..., M, N), and singular values of about 1."""
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + EPSILON)
     for a, b, c in COEFFICIENTS:
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x if wide else x.T
+    return x if wide else x.mT
 
 
 def optimizers(model: nn.Module, name: str, learning_rate: float, weight_decay: float) -> list[Optimizer]:
-    """The optimisers that together move all parameters of a network; for ``"muon"`` that of the weights of linear layers and of
-    convolutions that are not grouped, and AdamW for the rest."""
+    """The optimisers that together move all parameters of a network; for ``"muon"`` that of the weights of linear layers, of
+    convolutions that are not grouped and of stacks of matrices, such as MTSNN++'s dictionaries of the bands, and AdamW for the rest."""
     options = {"lr": learning_rate, "weight_decay": weight_decay}
     if name != "muon":
         return [FOR_ALL[name](model.parameters(), **options)]
     moved = {layer.weight for layer in model.modules() if isinstance(layer, LAYERS) and getattr(layer, "groups", 1) == 1}
+    moved |= {p for p in model.parameters() if p.ndim == 3 and min(p.shape[1:]) > 1}
     matrices, others = ([p for p in model.parameters() if (p in moved) == chosen] for chosen in (True, False))
     return [kind(part, **options) for kind, part in ((Muon, matrices), (AdamW, others)) if part]

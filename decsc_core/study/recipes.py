@@ -46,7 +46,7 @@ class TrainConfig:
     batch, patch : int
         Patches a step (over all devices) and their side in pixels.
     optimizer : {"adam", "adamw", "muon"}
-        "muon" moves the weights of linear layers and convolutions by Muon, the rest by AdamW (`optimizers.Muon`).
+        "muon" moves the weights of linear layers and convolutions and stacks of matrices by Muon, the rest by AdamW (`optimizers.Muon`).
     learning_rate, weight_decay : float
         Of the optimizer.
     schedule : pairs of (share, factor)

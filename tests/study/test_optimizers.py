@@ -37,12 +37,27 @@ def test_a_convolution_moves_as_the_matrix_of_its_outputs():
     assert torch.equal(found.flatten(1), moved(Muon, (8, 12), **OPTIONS))
 
 
-@pytest.mark.parametrize("method", ["sst", "decsc", "mtsnnpp"])
-def test_every_parameter_has_one_optimizer(method):
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+def test_each_matrix_of_a_stack_moves_by_itself(shape):
+    stack = moved(Muon, (3, *shape), **OPTIONS)
+    generator = torch.Generator().manual_seed(0)
+    draws = [torch.randn(3, *shape, generator=generator) for _ in range(5)]
+    for k in range(3):
+        weight = nn.Parameter(draws[0][k].clone())
+        moves = Muon([weight], **OPTIONS)
+        for draw in draws[1:]:
+            weight.grad = draw[k]
+            moves.step()
+        torch.testing.assert_close(stack[k], weight.detach())
+
+
+@pytest.mark.parametrize("method, stacks", [("sst", ()), ("decsc", ()), ("mtsnnpp", ("shared.", "unshared."))])
+def test_every_parameter_has_one_optimizer(method, stacks):
     network = build(configure(method, "tiny"))
     parts = optimizers(network, "muon", 1e-3, 0.0)
     by_kind = {type(part): {id(p) for group in part.param_groups for p in group["params"]} for part in parts}
     matrices = by_kind.get(Muon, set())
-    assert matrices == {id(m.weight) for m in network.modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) == 1}
+    in_layers = {id(m.weight) for m in network.modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) == 1}
+    assert matrices == in_layers | {id(p) for name, p in network.named_parameters() if name.startswith(stacks)}
     assert not matrices & by_kind[torch.optim.AdamW]
     assert matrices | by_kind[torch.optim.AdamW] == {id(p) for p in network.parameters()}
