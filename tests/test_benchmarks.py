@@ -193,8 +193,22 @@ def test_ways_to_solve_on_a_cpu_give_one_estimate(tmp_path):
             assert row["largest difference"] < 1e-5
 
 
-def test_scenes_that_are_not_there_are_told_in_one_line(tmp_path):
-    done = command(*TINY, "--quick", "--dataset", "cave", DECSC_DATA=str(tmp_path))
+@pytest.mark.slow
+def test_the_weaker_the_noise_the_less_there_is_to_gain(shared, tmp_path):
+    out = tmp_path / "table.json"
+    done = command("limits.py", "--side", "16", "--shifts", "1", "--out", out, DECSC_DATA=str(shared / "data"))
+    assert done.returncode == 0, done.stderr
+    rows = pd.DataFrame(json.loads(out.read_text()))
+    assert len(rows) == 2 * 6 + 2 * 4 and "| pompoms" in done.stdout
+    for _, weak in rows[rows.case.str.startswith("sigma")].groupby("scene"):
+        assert weak["mean gain [dB]"].is_monotonic_increasing and (weak["smallest gain [dB]"] <= weak["mean gain [dB]"]).all()
+        assert weak["texture and noise before [sigma]"].is_monotonic_decreasing
+        assert weak["worse bands [%]"].is_monotonic_decreasing and list(weak["worse bands [%]"].iloc[[0, -1]]) == [100, 0]
+
+
+@pytest.mark.parametrize("command_line", [(*TINY, "--quick", "--dataset", "cave"), ("limits.py",)])
+def test_scenes_that_are_not_there_are_told_in_one_line(command_line, tmp_path):
+    done = command(*command_line, DECSC_DATA=str(tmp_path))
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "DECSC_DATA" in done.stderr
 
 
@@ -223,6 +237,12 @@ def test_numbers_that_a_row_lacks_are_dashes(script, monkeypatch, capsys):
 @pytest.mark.parametrize("option", [("--repeats", "0"), ("--sides", "7")])
 def test_solving_too_little_is_refused(option, monkeypatch, capsys):
     assert "--repeats must be at least 1 and --sides at least 8" in refused(monkeypatch, capsys, "equilibrium.py", *option)
+
+
+@pytest.mark.parametrize("option, message", [(("--side", "15"), "--side must be at least 16"), (("--shifts", "0"), "shifts")])
+def test_limits_of_nothing_are_refused(option, message, shared, monkeypatch, capsys):
+    monkeypatch.setenv("DECSC_DATA", str(shared / "data"))
+    assert message in refused(monkeypatch, capsys, "limits.py", *option)
 
 
 @pytest.mark.parametrize("option", ["--repeats", "--sides"])
