@@ -32,7 +32,9 @@ from decsc_core.study.cubes import centre
 SIGMAS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Of weak noise, on the 0-255 scale."""
 RADIANCE = ("aviris_sandiego_harbour", "enmap_potsdam_1")
-DARKER = 15
+"""Scenes, of the training split of `remote`."""
+WEAKER = 15
+"""How many times weaker than a band its noise is."""
 KELVIN, SECOND_CONSTANT = 5800, 1.4388e7
 """Of the black body: its temperature, and Planck's second radiation constant hc/k [nm K]."""
 
@@ -54,7 +56,7 @@ def cases(side: int) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
             cube = centre(scene.cube, side) * factors
             cube = np.clip(cube / np.percentile(cube, 99.9), 0, 1).astype(np.float32)
             for of, level in (("deviation", cube.std((0, 1))), ("mean", cube.mean((0, 1)))):
-                found.append((name, f"{light}, sigma 1/{DARKER} of each band's {of}", cube, level / DARKER))
+                found.append((name, f"{light}, sigma 1/{WEAKER} of each band's {of}", cube, level / WEAKER))
     return found
 
 

@@ -20,8 +20,8 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 
 
 class Muon(Optimizer):
-    """Moves weights along their momentum made orthogonal: one of three dimensions as a matrix for each of the first, any other as a matrix with
-    a row for each output.
+    """Moves weights along their momentum made orthogonal: a weight of three dimensions as a stack of matrices, each by itself, any other as one
+    matrix with a row for each output.
 
     K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with Nesterov's momentum and decoupled weight decay, for
     matrices as `torch.optim.Muon` with ``adjust_lr_fn="match_rms_adamw"``, in single precision; and for convolutions and stacks of matrices.
