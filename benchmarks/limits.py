@@ -7,7 +7,7 @@ larger than that of the noise. **Weak noise**: CAVE's validation scenes, one sig
 images that the network was tuned on, values as they are and times the spectrum of a black body of 5800 K, which stands for the sun;
 sigma is a fifteenth of each band's standard deviation, or of its mean.
 
-The scenes have fine texture and noise of their own, which count as truth, so that who takes the latter away is told to err. The table
+The scenes have fine texture and noise of their own, which count as truth, so that who takes the noise away is told to err. The table
 says how strong both are together: the level, over sigma, that `noise_levels` finds in the clean bands, the median of them.
 """
 
@@ -67,7 +67,10 @@ def measure(cube: np.ndarray, sigmas: np.ndarray, shifts: int | None) -> dict[st
     before, after = (np.square(np.asarray(x, float) - cube).mean((0, 1)) for x in (noisy, estimate))
     gain = 10 * np.log10(before / after)
     own = noise_levels(torch.from_numpy(cube).permute(2, 0, 1)[None]).flatten().numpy() / sigmas
-    return {"texture and noise before [sigma]": float(np.median(own)), "mean gain [dB]": gain.mean(), "smallest gain [dB]": gain.min(), "worse bands [%]": 100 * (gain < 0).mean()}
+    return {
+        "texture and noise before [sigma]": float(np.median(own)),
+        "mean gain [dB]": gain.mean(), "smallest gain [dB]": gain.min(), "worse bands [%]": 100 * (gain < 0).mean(),
+    }
 
 
 def main() -> None:
