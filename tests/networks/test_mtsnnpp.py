@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from decsc_core.model.gross import cut
 from decsc_core.networks import mtsnnpp
 from decsc_core.networks.mtsnnpp import MTSNNPP, PRESETS, MTSNNPPConfig
 from decsc_core.weights import WeightsError, from_official_state
@@ -145,6 +146,38 @@ def test_strips_make_no_difference(monkeypatch):
         torch.testing.assert_close(other, found[0], rtol=0, atol=1e-12)
 
 
+def scene() -> tuple[Tensor, Tensor]:
+    """A smooth image of three bands with Gaussian noise, and the same with impulses in one band too."""
+    generator = torch.Generator().manual_seed(6)
+    ramp = torch.linspace(0.3, 0.7, 24, dtype=torch.float64)
+    gaussian = (ramp + 0.02 * torch.randn(1, 3, 24, 24, generator=generator, dtype=torch.float64))
+    impulsive = gaussian.clone()
+    impulsive[:, 1][torch.rand(1, 24, 24, generator=generator) < 0.1] = 1
+    return gaussian, impulsive
+
+
+@torch.no_grad()
+def test_gross_errors_are_taken_out_before_a_second_estimate():
+    network = MTSNNPP(replace(TINY, gross_errors=0.015)).double().eval()
+    gaussian, impulsive = scene()
+    once, twice = network.estimate(impulsive), network(impulsive)
+    torch.testing.assert_close(twice, network.estimate(cut(impulsive, once, 0.015)), rtol=0, atol=0)
+    off = [(image - gaussian)[:, 1].square().mean() for image in (once, twice)]
+    assert off[1] < off[0] / 2
+    assert torch.equal(MTSNNPP(TINY).double().eval()(impulsive), once), "without the field there is one estimate"
+
+
+@torch.no_grad()
+def test_without_gross_errors_one_estimate_is_made(monkeypatch):
+    network, made = MTSNNPP(replace(TINY, gross_errors=0.015)).double().eval(), []
+    gaussian, impulsive = scene()
+    monkeypatch.setattr(MTSNNPP, "estimate", lambda self, noisy, estimate=MTSNNPP.estimate: made.append(noisy) or estimate(self, noisy))
+    network(gaussian)
+    assert len(made) == 1
+    both = network(torch.cat([gaussian, impulsive]))
+    torch.testing.assert_close(both, torch.cat([network(gaussian), network(impulsive)]), rtol=0, atol=1e-12)
+
+
 def test_parameters_of_the_guessed_size(contract):
     network = MTSNNPP()
     dictionaries = contract.tally(network.shared, network.unshared)
@@ -165,6 +198,7 @@ def test_any_size(contract):
 
 def test_gradients_reach_everything(contract):
     contract.check_gradients(tiny(), 3)
+    contract.check_gradients(MTSNNPP(replace(TINY, gross_errors=0.015)), 3)
 
 
 def test_the_start_comes_from_the_generator(contract):
@@ -178,7 +212,7 @@ def test_other_numbers_of_bands_are_refused():
 
 @pytest.mark.parametrize("fields, message", [
     ({"steps": 0}, "^steps=0 must be at least 1$"), ({"patch": 1}, "^patch=1 must be at least 2$"),
-    ({"unshared_atoms": 0}, "^unshared_atoms=0 must be at least 1$"),
+    ({"unshared_atoms": 0}, "^unshared_atoms=0 must be at least 1$"), ({"gross_errors": -0.1}, "^gross_errors=-0.1 must be at least 0$"),
 ])
 def test_configurations_that_make_no_network_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
