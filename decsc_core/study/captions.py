@@ -93,6 +93,13 @@ def describe_denoiser(weights: Mapping | None) -> str:
     return f"{label('decsc')} {size} gives back what its dictionaries miss and filters the noisy cube by its estimate, which the paper's does not."
 
 
+def describe_reconstruction(weights: Mapping | None) -> str:
+    """What our MTSNN++ is, and if networks with such weights make a second estimate, where."""
+    twice = weights and weights["story"].get("training", {}).get("model", {}).get("gross_errors")
+    when = ", with a second estimate where the first one shows gross errors, as DECSC's denoiser has" if twice else ""
+    return f"{RECONSTRUCTED} is our reconstruction from an abstract{when}."
+
+
 def describe_sizes(known: Iterable[tuple[str, Mapping | None]]) -> str:
     """A sentence on peers whose networks have another size than the published ones; empty if none has, or tells.
 
@@ -173,9 +180,10 @@ def describe_rows(rows: pd.DataFrame, folder: Path | str) -> str:
         drawn = ""
     told = [f"{noise[0].upper()}{noise[1:]}{drawn}; {scenes}.", describe_data(dataset)]
     weights = [(method, story["weights"]) for method, story in known]
-    told += [describe_weights(weights), describe_sizes(weights), describe_denoiser(next((used for method, used in weights if method == "decsc"), None))]
-    if "mtsnnpp" in rows["method"].unique():
-        told.append(f"{RECONSTRUCTED} is our reconstruction from an abstract.")
+    of = dict(weights)
+    told += [describe_weights(weights), describe_sizes(weights), describe_denoiser(of.get("decsc"))]
+    if "mtsnnpp" in of:
+        told.append(describe_reconstruction(of["mtsnnpp"]))
     if "ngmeet-white" in rows["method"].unique():
         told.append(f"{label('ngmeet-white')} is ours: each band divided by its noise level before, multiplied after.")
     return " ".join(filter(None, told))

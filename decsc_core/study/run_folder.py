@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from pooch import file_hash
 
 from decsc_core.atomic import write_text
+from decsc_core.outputs import json_text
 from decsc_core.scenes import fingerprints
 from decsc_core.study.recipes import TrainConfig
 
@@ -94,11 +96,11 @@ def changed(before: dict[str, dict[str, str]], data: dict[str, dict[str, str]]) 
 
 
 def log_rows(path: Path) -> list[dict]:
-    """The complete lines of a training's log; none if there is no log."""
+    """The complete lines of a training's log, NaN for what was not finite; none if there is no log."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            rows.append({name: math.nan if value is None else value for name, value in json.loads(line).items()})
         except json.JSONDecodeError:  # the line that an interruption cut
             break
     return rows
@@ -108,10 +110,10 @@ class Log:
     """JSON lines; on resuming, lines after the checkpoint are dropped, for those steps are taken again."""
 
     def __init__(self, path: Path, step: int) -> None:
-        write_text(path, "".join(json.dumps(row) + "\n" for row in log_rows(path) if row["step"] <= step))
+        write_text(path, "".join(json_text(row) + "\n" for row in log_rows(path) if row["step"] <= step))
         self.path = path
 
     def write(self, row: dict) -> None:
         """Append one object."""
         with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json_text(row) + "\n")

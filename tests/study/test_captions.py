@@ -122,6 +122,16 @@ def test_what_decsc_has_otherwise_than_the_paper_is_told(changes, told):
     assert captions.describe_denoiser(None) == captions.describe_denoiser({"story": {}}) == ""
 
 
+@pytest.mark.parametrize("gross_errors, told", [
+    (0.0, "MTSNN++ (ours) is our reconstruction from an abstract."),
+    (0.015, "MTSNN++ (ours) is our reconstruction from an abstract, with a second estimate where the first one shows gross errors, as DECSC's denoiser has."),
+])
+def test_a_second_estimate_of_our_reconstruction_is_told(gross_errors, told):
+    story = {"training": {"model": asdict(configure("mtsnnpp", gross_errors=gross_errors))}}
+    assert captions.describe_reconstruction({"story": story}) == told
+    assert captions.describe_reconstruction(None) == captions.describe_reconstruction({"story": {}}) == "MTSNN++ (ours) is our reconstruction from an abstract."
+
+
 def test_peers_of_another_size_than_the_published_one_are_told():
     def told(method: str, size: str, **changes) -> tuple[str, dict]:
         return method, {"sha256": f"{method} {size} {changes}", "story": {"training": {"model": asdict(configure(method, size, **changes))}}}

@@ -22,7 +22,7 @@ from decsc_core.model.shifts import all_shifts
 from decsc_core.networks.catalog import build, configure
 from decsc_core.noise import add_noise
 from decsc_core.scenes import Scene
-from decsc_core.study import patches, run_folder, train as module
+from decsc_core.study import campaign, patches, run_folder, train as module
 from decsc_core.study.patches import patch_batch, validation_set
 from decsc_core.study.recipes import TrainConfig, halved, training
 from decsc_core.study.train import train, validate
@@ -638,6 +638,9 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "validate", lambda *arguments: {"psnr": float("nan")})
     with pytest.raises(RuntimeError, match="the training diverged, no validation score was finite"):
         train(config(), tmp_path / "run", progress=False)
+    scores = [json.loads(line, parse_constant=pytest.fail).get("validation_psnr", "none") for line in (tmp_path / "run/log.jsonl").open()]
+    assert None in scores, "JSON has no NaN"
+    assert campaign.state({"run": config()}, tmp_path)["validation"].isna().all()
 
 
 @pytest.mark.parametrize("fields", [
