@@ -74,8 +74,8 @@ DRAWING = code("study/figures.py", "study/tables.py", "study/captions.py", "stud
 WIDGETS = code("widgets/*.py", "study/calibration.py", "study/convergence.py", "study/evaluate.py")
 CLASSICAL = code("denoisers/base.py", "denoisers/device.py", "denoisers/classical/*.py", "transforms.py")
 PEERS = code(
-    "model/dictionary.py", "model/shifts.py", "model/swin.py", "model/windows.py", "networks/*.py", "weights.py",
-    "denoisers/base.py", "denoisers/device.py", "denoisers/learned.py", "denoisers/tiling.py",
+    "model/dictionary.py", "model/factors.py", "model/gross.py", "model/misfit.py", "model/shifts.py", "model/swin.py", "model/windows.py",
+    "networks/*.py", "weights.py", "denoisers/base.py", "denoisers/device.py", "denoisers/learned.py", "denoisers/tiling.py", "transforms.py",
 )
 BAND_WISE = code("denoisers/base.py", "denoisers/bandwise.py")
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decsc_core.model import factors
+from decsc_core.model.factors import common
 from decsc_core.transforms import cosines
 
 KNEE, SLOPE = 0.2, 1.5
@@ -52,7 +52,7 @@ def posterior_mean(rest: Tensor, sigma: Tensor, e: float) -> Tensor:
     spectrum = (down @ (rest - level).clamp(-most, most) @ across.T) * _share(height, width, e, sigma)
     smooth = level * e**2 / (e**2 + sigma**2 / min(height * width, LEVEL_PIXELS)) + down.T @ spectrum @ across
     within, own, _ = _cut(rest - smooth, sigma, e)
-    found = smooth + factors.common(within, own, e)
+    found = smooth + common(within, own, e)
     return found + _texture(rest - found, sigma, e)
 
 

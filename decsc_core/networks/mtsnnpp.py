@@ -34,8 +34,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decsc_core.checks import check_numbers
-from decsc_core.model import gross
 from decsc_core.model.dictionary import ROLES, soft_threshold
+from decsc_core.model.gross import cut
 from decsc_core.model.shifts import reflect_index
 from decsc_core.networks.initialise import default_generator
 from decsc_core.networks.padding import require_bands
@@ -60,7 +60,7 @@ class MTSNNPPConfig:
         K.
     gross_errors : float
         How far [0, 1] an estimate may be off by itself, in what it leaves over of the image: what is off much further, and by more than the noise of
-        its band, is taken out before a second estimate, see `gross.cut`. 0: there is one estimate.
+        its band, is taken out before a second estimate, see `decsc_core.model.gross.cut`. 0: there is one estimate.
     """
 
     bands: int = 31
@@ -153,7 +153,7 @@ class MTSNNPP(nn.Module):
             return self.estimate(noisy)
         with torch.no_grad():
             first = self.estimate(noisy)
-        cleaner = gross.cut(noisy, first, self.config.gross_errors)
+        cleaner = cut(noisy, first, self.config.gross_errors)
         return first if torch.equal(cleaner, noisy) and not torch.is_grad_enabled() else self.estimate(cleaner)
 
     def estimate(self, noisy: Tensor) -> Tensor:

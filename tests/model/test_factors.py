@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from decsc_core.model import factors
+from decsc_core.model import factors, misfit
 from decsc_core.model.factors import EVEN, common
 from decsc_core.model.misfit import posterior_mean
 
@@ -163,7 +163,7 @@ def test_mixed_precision_tells_the_same_factors():
 def test_the_misfit_holds_what_bands_have_in_common(monkeypatch):
     rest, sigmas = missed(0.03) + noise(), SIGMAS.flatten(1)
     found = posterior_mean(rest, sigmas, E)
-    monkeypatch.setattr(factors, "common", lambda rest, sigma, e: 0)
+    monkeypatch.setattr(misfit, "common", lambda rest, sigma, e: 0)
     without = posterior_mean(rest, sigmas, E)
     assert rms(found - missed(0.03)) < 0.75 * rms(without - missed(0.03))
 
