@@ -71,7 +71,7 @@ def table(
         several = len(by_seed.columns) > 1
         found.append({
             "method": label(method_of(runs[names[0]].model)),
-            "optimizer": _optimizers(stories[names[0]]),
+            "optimizer": optimizers(stories[names[0]]),
             "device": devices(stories[names[0]]),
             "minutes": sum(minutes(stories[name]) for name in names) / len(names),
             "patches": sum(part["patches"] for part in trainings(stories[names[0]])),
@@ -149,7 +149,7 @@ def draw(
     cases = list(rows["case"].unique())
     scores = rows.groupby(["run", "case"], sort=False)["psnr"].mean().unstack()[cases]
     of = [method_of(runs[names[0]].model) for names in groups]
-    on = [devices(story) + ", by Muon" * ("Muon" in _optimizers(story)) for story in (stories[names[0]] for names in groups)]
+    on = [devices(story) + ", by Muon" * ("Muon" in optimizers(story)) for story in (stories[names[0]] for names in groups)]
     best = pd.Series([scores.loc[names].mean(axis=None) for names in groups]).groupby(of).max()
     order = list(best.sort_values(ascending=False).index)
     looks = {
@@ -177,6 +177,6 @@ def draw(
     return figure
 
 
-def _optimizers(story: dict) -> str:
+def optimizers(story: dict) -> str:
     """Those of a training and of those that it began from, in their order; the first trainings told of none."""
     return " and ".join(dict.fromkeys(NAMES[part["training"].get("optimizer", TrainConfig.optimizer)] for part in trainings(story)))

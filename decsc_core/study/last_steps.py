@@ -42,7 +42,7 @@ def score(
     Parameters
     ----------
     method : str
-        A name of the registry; of DECSC's own steps and shifted copies only one copy and one pass are left.
+        A name of the registry; of DECSC's own steps and shifted copies only one copy and one pass are left, of MTSNN++'s estimates one.
     seed, folder, crop, weights
         See `evaluate.score_rows`.
 
@@ -101,12 +101,12 @@ def gains(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def alone(method: str, weights: Path | str | None = None) -> Denoiser:
-    """The registry's denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit."""
+    """The registry's denoiser; of DECSC's own steps and shifted copies only one copy and one pass, without a misfit, of MTSNN++'s estimates one."""
     own = method in METHODS and METHODS[method].kind == "equilibrium"
     denoise = make(method, weights=weights, shifts=1 if own else None)
-    if own:
+    if own or method == "mtsnnpp":
         model = denoise.weights.model
-        model.config = replace(model.config, misfit=0)
+        model.config = replace(model.config, **{"misfit" if own else "gross_errors": 0})
     return denoise
 
 
@@ -114,17 +114,19 @@ def _last(noisy: np.ndarray, cube: np.ndarray, e: float) -> np.ndarray:
     """The estimate (H, W, B) after the last steps with a misfit of scale `e`, as it is for 0."""
     if not e:
         return cube
-    image, estimate = _images(noisy), _images(cube)
+    image, estimate = as_images(noisy), as_images(cube)
     estimate = estimate + posterior_mean(image - estimate, noise_levels(image), e)
     trusted = torch.where(cut(image, estimate, e) == image, image, estimate)
-    return wiener(_cube(estimate), noisy, _cube(trusted))
+    return wiener(as_cube(estimate), noisy, as_cube(trusted))
 
 
-def _images(cube: np.ndarray) -> Tensor:
+def as_images(cube: np.ndarray) -> Tensor:
+    """(H, W, B) -> (1, B, H, W)."""
     return rearrange(torch.from_numpy(cube), "h w b -> 1 b h w")
 
 
-def _cube(images: Tensor) -> np.ndarray:
+def as_cube(images: Tensor) -> np.ndarray:
+    """(1, B, H, W) -> (H, W, B)."""
     return rearrange(images, "1 b h w -> h w b").numpy()
 
 
