@@ -52,7 +52,7 @@ def test_this_projects_comparisons_are_fair(tmp_path):
         assert all(config.cases == first.cases for run, config in runs.items() if run not in further), "all are trained for the same noise"
         assert further and not {*further} & {*campaign.last(runs)}, "but for those that go on with one case, which are compared with themselves alone"
         begun = {run: Path(config.start).parent.name for run, config in runs.items() if config.start}
-        model = {run: asdict(config.model) | {"init": None} for run, config in runs.items()}  # weights that have begun need none
+        model = {run: asdict(config.model) | {"init": None, "gross_errors": None} for run, config in runs.items()}  # which need no other weights
         assert all(model[run] == model[start] for run, start in begun.items()), "all are trained from scratch, some in several parts"
         elsewhere = {run for run in runs if runs[run].dataset != next(iter(runs.values())).dataset}
         compared = set(campaign.last(runs))
@@ -134,6 +134,15 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
         "σ in [0, 95]: 3 networks for 1 to 2 minutes of CPU time each; 1 network for 2 minutes on NVIDIA H200, shared as `training.md` tells, "
         "validations on the way included: small budgets. Means over 2 test scenes, of each at most the central 64 x 64 pixels."
     ) in comparison.describe(traced, untrained)
+
+
+def test_the_caption_tells_whose_networks_make_a_second_estimate(stories, untrained):
+    twice = {"dataset": "cave", "case": ["gauss-95"], "method": "mtsnnpp", "optimizer": "muon", "model": {"gross_errors": 0.015}}
+    runs = {run: {"weights": {"story": story | {"training": twice if run == "decsc-0" else twice | {"model": {}}}}} for run, story in stories.items()}
+    traced = {"dataset": "cave", "scenes": {"a": "", "b": ""}, "crop": 64, "runs": runs}
+    assert "small budgets. MTSNN++ (ours) by Muon: with a second estimate where the first one shows gross errors. Means" in comparison.describe(traced, untrained)
+    del runs["decsc-0"]
+    assert "second" not in comparison.describe(traced, untrained)
 
 
 def test_the_caption_calls_no_gpu_shared_that_was_not(stories, untrained):
