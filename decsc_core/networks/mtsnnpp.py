@@ -59,8 +59,8 @@ class MTSNNPPConfig:
     steps : int
         K.
     gross_errors : float
-        How far [0, 1] an estimate may be off by itself, in what it leaves over of the image: what is off much further, and by more than the noise of
-        its band, is taken out before a second estimate, see `decsc_core.model.gross.cut`. 0: there is one estimate.
+        Scale [0, 1] of the errors that an estimate makes by itself, as DECSC's `misfit`: what it leaves over of the image and is much larger, and
+        larger than the noise of its band, is taken out before a second estimate, see `decsc_core.model.gross.cut`. 0: there is one estimate.
     """
 
     bands: int = 31
@@ -154,7 +154,7 @@ class MTSNNPP(nn.Module):
         with torch.no_grad():
             first = self.estimate(noisy)
         cleaner = cut(noisy, first, self.config.gross_errors)
-        return first if torch.equal(cleaner, noisy) and not torch.is_grad_enabled() else self.estimate(cleaner)
+        return first if not torch.is_grad_enabled() and torch.equal(cleaner, noisy) else self.estimate(cleaner)
 
     def estimate(self, noisy: Tensor) -> Tensor:
         """X of a noisy image whose noise is taken for Gaussian; (N, B, H, W) like it."""
