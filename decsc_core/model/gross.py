@@ -20,6 +20,11 @@ POWER = 0.16
 0.6 or more, fine texture that an estimate has missed mostly less than 0.15."""
 
 
+HALF = 0.5
+"""In deviations of a band, how much of what an estimate leaves over `nearer` keeps: of 0.25, 0.5 and 0.75 the best for MTSNN++ on CAVE's
+validation scenes."""
+
+
 @torch.no_grad()
 def cut(noisy: Tensor, image: Tensor, e: float) -> Tensor:
     """The noisy image, in bands with gross errors no further from its estimate than the `limits` of a misfit of scale `e`.
@@ -34,6 +39,23 @@ def cut(noisy: Tensor, image: Tensor, e: float) -> Tensor:
     many = _mean(far.to(rest)) > SHARE
     much = _mean(beyond**2) > POWER * _mean(rest**2)
     return torch.where(many & (many & much).any(1, keepdim=True), image + rest.clamp(-most, most), noisy)
+
+
+@torch.no_grad()
+def nearer(noisy: Tensor, image: Tensor, e: float) -> Tensor:
+    """The noisy image, in all bands no further from its estimate than `HALF` a deviation of what that leaves over of the band, or `e`.
+
+    All (N, B, H, W). Of estimates one after the other, each from that, a Huber loss is the data term, not far from absolute
+    values. For networks that cannot tell how noisy a band is; `cut` leaves those that can the noise that they have learned.
+    """
+    rest = noisy - image
+    most = (HALF * deviation(rest)[1]).clamp(min=e)
+    return image + rest.clamp(-most, most)
+
+
+def found(noisy: Tensor, image: Tensor, e: float) -> Tensor:
+    """Which images (N, B, H, W) have gross errors, as their estimates show and `cut` tells: (N, 1, 1, 1) bool."""
+    return (cut(noisy, image, e) != noisy).flatten(1).any(1)[:, None, None, None]
 
 
 def _mean(bands: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ and X_b = G_b A + R_b E_b, plus the means, averaged over the patches that cover 
 before the end, P_b D_b and its like are multiplied once an estimate, and an image is treated in strips.
 
 The squares are right for Gaussian noise, and nothing tells a patch which bands have impulses, stripes or dead columns. How
-the authors meet them the abstract does not tell; with `MTSNNPPConfig.gross_errors`, a choice of ours that DECSC's denoiser has
-too, an image is estimated twice, the second time without what the first estimate shows of them (`decsc_core.model.gross`).
+the authors meet them the abstract does not tell. With `MTSNNPPConfig.gross_errors`, a choice of ours as DECSC's denoiser has one,
+an image with such errors is estimated three times, each time from an image that is nearer to the estimate before
+(`decsc_core.model.gross.nearer`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from torch import Tensor, nn
 
 from decsc_core.checks import check_numbers
 from decsc_core.model.dictionary import ROLES, soft_threshold
-from decsc_core.model.gross import cut
+from decsc_core.model.gross import found, nearer
 from decsc_core.model.shifts import reflect_index
 from decsc_core.networks.initialise import default_generator
 from decsc_core.networks.padding import require_bands
@@ -60,7 +61,7 @@ class MTSNNPPConfig:
         K.
     gross_errors : float
         Scale [0, 1] of the errors that an estimate makes by itself, as DECSC's `misfit`: what it leaves over of the image and is much larger, and
-        larger than the noise of its band, is taken out before a second estimate, see `decsc_core.model.gross.cut`. 0: there is one estimate.
+        larger than the noise of its band, is a gross error, for which an image is estimated again. 0: there is one estimate.
     """
 
     bands: int = 31
@@ -153,8 +154,11 @@ class MTSNNPP(nn.Module):
             return self.estimate(noisy)
         with torch.no_grad():
             first = self.estimate(noisy)
-        cleaner = cut(noisy, first, self.config.gross_errors)
-        return first if not torch.is_grad_enabled() and torch.equal(cleaner, noisy) else self.estimate(cleaner)
+            spoilt = found(noisy, first, self.config.gross_errors)
+            second = self.estimate(nearer(noisy, first, self.config.gross_errors)) if spoilt.any() else first
+        if not torch.is_grad_enabled() and not spoilt.any():
+            return first
+        return self.estimate(torch.where(spoilt, nearer(noisy, second, self.config.gross_errors), noisy))
 
     def estimate(self, noisy: Tensor) -> Tensor:
         """X of a noisy image whose noise is taken for Gaussian; (N, B, H, W) like it."""
