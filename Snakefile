@@ -738,7 +738,7 @@ rule comparison:
         rows(config["dataset"], COMPARED_CASES, UNTRAINED),
         with_last_steps(),
         DRAWING,
-        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/last_steps.py", "study/rows.py", "study/second_estimates.py"),
+        code("study/ablation.py", "study/campaign.py", "study/comparison.py", "study/further_estimates.py", "study/last_steps.py", "study/rows.py"),
         PEERS,
         notebook="notebooks/14_comparison.ipynb",
     output:

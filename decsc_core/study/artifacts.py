@@ -143,7 +143,7 @@ _PUBLISHED = {
         ("fig_comparison", "curves", "", "the learned methods after short trainings, every seed"),
         ("table_tuned", "table", "", "what some of them gain by further training for one noise case alone"),
         ("table_misfit_gains", "table", "", "what the last steps of DECSC's denoiser would give to every method"),
-        ("table_second_estimates", "table", "", "what a second estimate, without gross errors, would give to the peers in mixture noise"),
+        ("table_further_estimates", "table", "", "what further estimates, nearer to those before, would give to the peers in mixture noise"),
     ),
     "12_report": (
         ("report", "page", "Tables II-V", "every printed number beside ours, faults of the paper, all of the above"),

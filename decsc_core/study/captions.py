@@ -94,9 +94,9 @@ def describe_denoiser(weights: Mapping | None) -> str:
 
 
 def describe_reconstruction(weights: Mapping | None) -> str:
-    """What our MTSNN++ is, and if networks with such weights make a second estimate, where."""
-    twice = weights and weights["story"].get("training", {}).get("model", {}).get("gross_errors")
-    when = ", with a second estimate where the first one shows gross errors, as DECSC's denoiser has" if twice else ""
+    """What our MTSNN++ is, and whether networks with such weights estimate images with gross errors again."""
+    again = weights and weights["story"].get("training", {}).get("model", {}).get("gross_errors")
+    when = ", with further estimates where the first one shows gross errors, as DECSC's denoiser makes further passes" if again else ""
     return f"{RECONSTRUCTED} is our reconstruction from an abstract{when}."
 
 

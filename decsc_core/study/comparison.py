@@ -131,8 +131,8 @@ def describe(traced: dict, untrained: pd.DataFrame) -> str:
         unit = f"minutes of CPU time{each}" if name == "CPU" else f"minutes{each} on {name}{', shared as `training.md` tells' * shared}"
         budgets.append(f"{len(taken)} network{'s' * (len(taken) > 1)} for {least if least == most else f'{least} to {most}'} {unit}")
     best = ", ".join(f"{label(method)} ({case})" for case, method in untrained["method"].items())
-    twice = dict.fromkeys(f"{label(one['training']['method'])} by {optimizers(one)}" for one in stories if one["training"].get("model", {}).get("gross_errors"))
-    again = f"{' and '.join(twice)}: with a second estimate where the first one shows gross errors. " if twice else ""
+    several = dict.fromkeys(f"{label(one['training']['method'])} by {optimizers(one)}" for one in stories if one["training"].get("model", {}).get("gross_errors"))
+    again = f"{' and '.join(several)}: with further estimates where the first one shows gross errors. " if several else ""
     return (
         f"Trained from scratch on {DATASETS[one['dataset']].title} with {describe_noise(one['case'])}: {'; '.join(budgets)}, "
         f"validations on the way included: small budgets. {again}"

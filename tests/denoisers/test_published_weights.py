@@ -24,7 +24,7 @@ from decsc_core.study.evaluate import evaluated_scene, noisy_cube
 ROOT = Path(__file__).parents[2]
 EVERY_CASE = ["gauss-15", "gauss-55", "gauss-95", "mixture", "corr"]
 NAMED = sorted([*weights.SHIPPED.glob("*.safetensors"), *(ROOT / "weights").glob("*.safetensors")])
-SOME = {"all": EVERY_CASE, "remote": EVERY_CASE, "weak": ["gauss-15", "corr"]}
+SOME = {"all": EVERY_CASE, "remote": EVERY_CASE}
 """Noise cases by the last part of a name, where it is no case itself."""
 COMPARED = sorted((ROOT / "weights" / "comparison").glob("*.safetensors"))
 

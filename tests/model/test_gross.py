@@ -7,7 +7,7 @@ import torch
 from decsc_core.denoisers.base import Record
 from decsc_core.denoisers.equilibrium import Equilibrium
 from decsc_core.model import DECSC, SolverConfig, preset
-from decsc_core.model.gross import PASSES, cut
+from decsc_core.model.gross import HALF, PASSES, cut, found, nearer
 from decsc_core.model.misfit import GROSS
 from decsc_core.weights import Weights
 
@@ -31,6 +31,25 @@ def spoilt(noisy: torch.Tensor) -> torch.Tensor:
     noisy[0, 1][where] = 1.0
     noisy[0, 3, :, 5:9] = 0.0
     return noisy
+
+
+def test_gross_errors_are_found_in_the_images_that_have_them():
+    clean, noisy = cubes()
+    assert found(torch.cat([noisy, spoilt(noisy)]), torch.cat([clean, clean]), E).tolist() == [[[[False]]], [[[True]]]]
+
+
+@pytest.mark.parametrize("sigma, e, most", [(0.1, E, HALF * 0.1), (0.02, E, E)])
+def test_all_bands_come_nearer_to_the_estimate(sigma, e, most):
+    """Half a deviation, which a tenth of impulses hardly changes; no nearer than what an estimate errs by itself."""
+    clean, noisy = cubes(sigma)
+    noisy = spoilt(noisy)
+    rest, before = nearer(noisy, clean, e) - clean, noisy - clean
+    furthest = rest.abs().amax((0, 2, 3))
+    np.testing.assert_allclose(furthest[WHOLE], most, rtol=0.1)
+    np.testing.assert_allclose(furthest, most, rtol=0.4)
+    kept = before.abs() < 0.9 * most
+    torch.testing.assert_close(rest[kept], before[kept], rtol=0, atol=1e-6)
+    assert (rest * before >= 0).all()
 
 
 @pytest.mark.parametrize("sigma", [0.005, 0.05, 0.3])

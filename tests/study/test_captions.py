@@ -124,9 +124,9 @@ def test_what_decsc_has_otherwise_than_the_paper_is_told(changes, told):
 
 @pytest.mark.parametrize("gross_errors, told", [
     (0.0, "MTSNN++ (ours) is our reconstruction from an abstract."),
-    (0.015, "MTSNN++ (ours) is our reconstruction from an abstract, with a second estimate where the first one shows gross errors, as DECSC's denoiser has."),
+    (0.015, "MTSNN++ (ours) is our reconstruction from an abstract, with further estimates where the first one shows gross errors, as DECSC's denoiser makes further passes."),
 ])
-def test_a_second_estimate_of_our_reconstruction_is_told(gross_errors, told):
+def test_further_estimates_of_our_reconstruction_are_told(gross_errors, told):
     story = {"training": {"model": asdict(configure("mtsnnpp", gross_errors=gross_errors))}}
     assert captions.describe_reconstruction({"story": story}) == told
     assert captions.describe_reconstruction(None) == captions.describe_reconstruction({"story": {}}) == "MTSNN++ (ours) is our reconstruction from an abstract."

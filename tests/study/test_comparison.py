@@ -136,13 +136,13 @@ def test_the_caption_tells_the_time_on_each_device(stories, untrained):
     ) in comparison.describe(traced, untrained)
 
 
-def test_the_caption_tells_whose_networks_make_a_second_estimate(stories, untrained):
-    twice = {"dataset": "cave", "case": ["gauss-95"], "method": "mtsnnpp", "optimizer": "muon", "model": {"gross_errors": 0.015}}
-    runs = {run: {"weights": {"story": story | {"training": twice if run == "decsc-0" else twice | {"model": {}}}}} for run, story in stories.items()}
+def test_the_caption_tells_whose_networks_make_further_estimates(stories, untrained):
+    again = {"dataset": "cave", "case": ["gauss-95"], "method": "mtsnnpp", "optimizer": "muon", "model": {"gross_errors": 0.015}}
+    runs = {run: {"weights": {"story": story | {"training": again if run == "decsc-0" else again | {"model": {}}}}} for run, story in stories.items()}
     traced = {"dataset": "cave", "scenes": {"a": "", "b": ""}, "crop": 64, "runs": runs}
-    assert "small budgets. MTSNN++ (ours) by Muon: with a second estimate where the first one shows gross errors. Means" in comparison.describe(traced, untrained)
+    assert "small budgets. MTSNN++ (ours) by Muon: with further estimates where the first one shows gross errors. Means" in comparison.describe(traced, untrained)
     del runs["decsc-0"]
-    assert "second" not in comparison.describe(traced, untrained)
+    assert "further" not in comparison.describe(traced, untrained)
 
 
 def test_the_caption_calls_no_gpu_shared_that_was_not(stories, untrained):

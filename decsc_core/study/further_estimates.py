@@ -1,4 +1,4 @@
-"""What networks gain by a second estimate, from the image without the gross errors that the first one shows, as DECSC's denoiser makes it."""
+"""What peers gain by two more estimates of an image with gross errors, each from an image that is nearer to the estimate before, as MTSNN++ may make them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from decsc_core import metrics
-from decsc_core.model.gross import cut
+from decsc_core.model.gross import found, nearer
 from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.last_steps import alone, as_cube, as_images
@@ -18,7 +18,7 @@ E = 0.015
 
 
 def score(networks: Mapping[str, tuple[str, Path | str]], scenes: Sequence[Scene], case: str, seed: int) -> pd.DataFrame:
-    """MPSNR of the first estimate and of the second, means over scenes; of estimates that a network makes by itself only the first counts.
+    """MPSNR of the first estimate and of the last, means over scenes; of those that MTSNN++ makes by itself only the first counts.
 
     Parameters
     ----------
@@ -32,16 +32,18 @@ def score(networks: Mapping[str, tuple[str, Path | str]], scenes: Sequence[Scene
     Returns
     -------
     DataFrame
-        `name`, `first` and `second` [dB], `gain`.
+        `name`, `first` and `last` [dB], `gain`.
     """
-    found = []
+    rows = []
     for name, (method, weights) in networks.items():
         denoise, scores = alone(method, weights), []
         for scene in scenes:
             noisy = noisy_cube(scene, case, seed)
-            first = denoise(noisy).cube
-            second = denoise(as_cube(cut(as_images(noisy), as_images(first), E))).cube
-            scores.append([metrics.mpsnr(scene.cube, estimate) for estimate in (first, second)])
-        first, second = pd.DataFrame(scores).mean()
-        found.append({"name": name, "first": first, "second": second, "gain": second - first})
-    return pd.DataFrame(found)
+            first = last = denoise(noisy).cube
+            if found(as_images(noisy), as_images(first), E):
+                for _ in range(2):
+                    last = denoise(as_cube(nearer(as_images(noisy), as_images(last), E))).cube
+            scores.append([metrics.mpsnr(scene.cube, estimate) for estimate in (first, last)])
+        first, last = pd.DataFrame(scores).mean()
+        rows.append({"name": name, "first": first, "last": last, "gain": last - first})
+    return pd.DataFrame(rows)
