@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from decsc_core.model.gross import nearer
+from decsc_core.model.gross import cut, nearer
 from decsc_core.networks import mtsnnpp
 from decsc_core.networks.mtsnnpp import MTSNNPP, PRESETS, MTSNNPPConfig
 from decsc_core.weights import WeightsError, from_official_state
@@ -165,6 +165,7 @@ def test_an_image_with_gross_errors_is_estimated_three_times():
     torch.testing.assert_close(last, network.estimate(nearer(impulsive, twice, 0.015)), rtol=0, atol=0)
     off = [(image - gaussian)[:, 1].square().mean() for image in (once, twice, last)]
     assert off[2] < off[1] < off[0] and off[2] < off[0] / 2
+    torch.testing.assert_close(network.train()(impulsive), network.estimate(cut(impulsive, once, 0.015)), rtol=0, atol=0)
     assert torch.equal(MTSNNPP(TINY).double().eval()(impulsive), once), "without the field there is one estimate"
 
 
