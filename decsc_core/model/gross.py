@@ -6,6 +6,8 @@ it taken out of Y, as a Huber loss in place of the square would, the next estima
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,6 @@ FAR, SHARE = 3.5, 0.005
 POWER = 0.16
 """An image has gross errors if they are more than this share of what is left over of some band, in power: those of mixture noise are
 0.6 or more, fine texture that an estimate has missed mostly less than 0.15."""
-
-
 HALF = 0.5
 """In deviations of a band, how much of what an estimate leaves over `nearer` keeps: of 0.25, 0.5 and 0.75 the best for MTSNN++ on CAVE's
 validation scenes."""
@@ -56,6 +56,15 @@ def nearer(noisy: Tensor, image: Tensor, e: float) -> Tensor:
 def found(noisy: Tensor, image: Tensor, e: float) -> Tensor:
     """Which images (N, B, H, W) have gross errors, as their estimates show and `cut` tells: (N, 1, 1, 1) bool."""
     return (cut(noisy, image, e) != noisy).flatten(1).any(1)[:, None, None, None]
+
+
+def again(noisy: Tensor, first: Tensor, estimate: Callable[[Tensor], Tensor], e: float) -> Tensor:
+    """The third estimate of images with gross errors, each but the first from what is `nearer` to the one before; `first` of all others."""
+    spoilt = found(noisy, first, e)
+    if not spoilt.any():
+        return first
+    second = estimate(nearer(noisy, first, e))
+    return torch.where(spoilt, estimate(nearer(noisy, second, e)), first)
 
 
 def _mean(bands: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from decsc_core import metrics
-from decsc_core.model.gross import found, nearer
+from decsc_core.model.gross import again
 from decsc_core.scenes import Scene
 from decsc_core.study.evaluate import noisy_cube
 from decsc_core.study.last_steps import alone, as_cube, as_images
@@ -39,10 +39,8 @@ def score(networks: Mapping[str, tuple[str, Path | str]], scenes: Sequence[Scene
         denoise, scores = alone(method, weights), []
         for scene in scenes:
             noisy = noisy_cube(scene, case, seed)
-            first = last = denoise(noisy).cube
-            if found(as_images(noisy), as_images(first), E):
-                for _ in range(2):
-                    last = denoise(as_cube(nearer(as_images(noisy), as_images(last), E))).cube
+            first = denoise(noisy).cube
+            last = as_cube(again(as_images(noisy), as_images(first), lambda images: as_images(denoise(as_cube(images)).cube), E))
             scores.append([metrics.mpsnr(scene.cube, estimate) for estimate in (first, last)])
         first, last = pd.DataFrame(scores).mean()
         rows.append({"name": name, "first": first, "last": last, "gain": last - first})

@@ -150,7 +150,7 @@ def scene() -> tuple[Tensor, Tensor]:
     """A smooth image of three bands with Gaussian noise, and the same with impulses in one band too."""
     generator = torch.Generator().manual_seed(6)
     ramp = torch.linspace(0.3, 0.7, 24, dtype=torch.float64)
-    gaussian = (ramp + 0.02 * torch.randn(1, 3, 24, 24, generator=generator, dtype=torch.float64))
+    gaussian = ramp + 0.02 * torch.randn(1, 3, 24, 24, generator=generator, dtype=torch.float64)
     impulsive = gaussian.clone()
     impulsive[:, 1][torch.rand(1, 24, 24, generator=generator) < 0.1] = 1
     return gaussian, impulsive
