@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from decsc_core.model import DECSCConfig
 from decsc_core.model.decsc import Layer
 from decsc_core.model.shifts import split_shifts, spread_shifts
 from decsc_core.networks.catalog import LEARNED, PRIORS, build, configure
+from decsc_core.networks.mtsnnpp import MTSNNPPConfig
 from decsc_core.study import paper
 from decsc_core.study.measure import fastest, peak_memory, worker
 from decsc_core.study.paper import label
@@ -43,7 +45,8 @@ def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, evaluations: int = 1)
     """Multiply-accumulates of one image of side x side pixels [10^9], counted by torch on tensors without values.
 
     Convolutions (transposed ones at their input), linear layers and attention products count; norms, activations,
-    element-wise products and the solver's own arithmetic do not.
+    element-wise products and the solver's own arithmetic do not. Of MTSNN++'s estimates, up to three of an image with gross
+    errors, one counts.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ def gmacs(config, side: int, *, bands: int = CAMERA_BANDS, evaluations: int = 1)
     evaluations : int
         Of f, in each of the shifted copies that DECSC averages; DECSC only.
     """
+    if isinstance(config, MTSNNPPConfig):
+        config = replace(config, gross_errors=0)
     model = build(config, torch.Generator().manual_seed(0)).to("meta").eval()
     image = torch.empty(1, model.bands or bands, side, side, device="meta")
     if not isinstance(config, DECSCConfig):

@@ -39,6 +39,12 @@ def test_what_is_counted_is_what_is_computed(method, noisy):
     assert complexity.gmacs(model.config, 24, **counted) == pytest.approx(counter.get_total_flops() / 2e9, rel=0.015)
 
 
+def test_one_estimate_is_counted_of_a_network_that_may_make_three():
+    """It makes them of images with gross errors; tensors without values have none to see."""
+    one, more = (configure("mtsnnpp", "tiny", gross_errors=e) for e in (0.0, 0.015))
+    assert complexity.gmacs(more, 24) == complexity.gmacs(one, 24) > 0
+
+
 @pytest.mark.parametrize(("method", "side"), OFFICIAL)
 def test_an_evaluation_of_f_costs_what_the_released_one_does(method, side):
     one, two = (complexity.gmacs(configure(method), side, evaluations=count) for count in (1, 2))
